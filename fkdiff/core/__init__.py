@@ -1,0 +1,30 @@
+"""What everything else stands on: types, keys, trees, status codes, errors.
+
+- `types`: `Kernel`, `Transition` and the array aliases used in signatures
+- `keys`: one key per step, use and particle, so results never depend on chunking or device count
+- `trees`: gather, select and map over the particle axis of a pytree
+- `status`: failure codes that ride through compiled code, and their sentences
+- `concrete`: what is known now and what is being traced
+- `errors` (one level up, free of JAX): sentences with the argument, what came and the next action
+- `checking`: `check`, the host boundary where a status becomes an exception or a warning
+"""
+
+from fkdiff.core.checking import check as check
+from fkdiff.errors import FkdiffError as FkdiffError
+from fkdiff.errors import FkdiffWarning as FkdiffWarning
+from fkdiff.errors import choose as choose
+from fkdiff.core.concrete import concrete as concrete
+from fkdiff.errors import require as require
+from fkdiff.core.keys import particle_keys as particle_keys
+from fkdiff.core.keys import stream as stream
+from fkdiff.core.status import Status as Status
+from fkdiff.core.status import worst as worst
+from fkdiff.core.trees import chunked_vmap as chunked_vmap
+from fkdiff.core.trees import select as select
+from fkdiff.core.trees import take as take
+from fkdiff.core.types import Array as Array
+from fkdiff.core.types import Key as Key
+from fkdiff.core.types import Kernel as Kernel
+from fkdiff.core.types import PyTree as PyTree
+from fkdiff.core.types import Scalar as Scalar
+from fkdiff.core.types import Transition as Transition

@@ -1,0 +1,45 @@
+"""Operations on the leading (particle) axis of a pytree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from fkdiff.core.types import Array, PyTree
+
+
+def take(tree: PyTree, indices: Array) -> PyTree:
+    """Gathers particles: every leaf of `tree` is indexed by `indices` along its first axis, all at once."""
+    return jax.tree.map(lambda leaf: leaf[indices], tree)
+
+
+def select(condition: Array, yes: PyTree, no: PyTree) -> PyTree:
+    """Per-particle choice between two trees; `condition` has shape (N,) or ()."""
+
+    def pick(a, b):
+        mask = condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim))
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            data = jnp.where(mask[..., None], jax.random.key_data(a), jax.random.key_data(b))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(a))
+        return jnp.where(mask, a, b)
+
+    return jax.tree.map(pick, yes, no)
+
+
+def chunked_vmap(function: Callable, chunk: int | None = None) -> Callable:
+    """`jax.vmap(function)` over every argument, at most `chunk` particles at a time.
+
+    The result does not depend on `chunk`; only peak memory does.
+    """
+    if chunk is None:
+        return jax.vmap(function)
+
+    def mapped(*arguments):
+        count = jax.tree.leaves(arguments)[0].shape[0]
+        if count <= chunk:
+            return jax.vmap(function)(*arguments)
+        return jax.lax.map(lambda args: function(*args), arguments, batch_size=chunk)
+
+    return mapped

@@ -1,0 +1,27 @@
+"""Index pages whose names are imported on first use, so that `import fkdiff` and `--help` stay light."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+
+def attach(package: str, names: dict[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` for a package.
+
+    Args:
+        package: The package's `__name__`.
+        names: Public name -> "module:attribute", or "module:" for the module itself.
+    """
+
+    def __getattr__(name: str) -> Any:
+        if name not in names:
+            from fkdiff.errors import did_you_mean
+
+            raise AttributeError(f"module {package!r} has no attribute {name!r}{did_you_mean(name, names)}")
+        module, _, attribute = names[name].partition(":")
+        found = importlib.import_module(module)
+        return getattr(found, attribute) if attribute else found
+
+    return __getattr__, lambda: sorted(names)
