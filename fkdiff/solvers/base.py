@@ -1,0 +1,100 @@
+"""What a solver is: one Gaussian transition of ONE example over an interval of times.
+
+    state = solver.init(pred, x, t0)
+    transition, state = solver.step(pred, state, t0, t1)
+    state = arrive(pred, transition.sample(key), t1, state.memory)
+
+The state carries the prediction at (x, t), so whoever else needs it there (a twist, a reward on the clean
+estimate) reads it at no cost.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from fkdiff.core import Array, PyTree, Scalar, Transition, concrete, require
+from fkdiff.paths import Path
+from fkdiff.prediction import Prediction, Predictor
+
+
+class State(NamedTuple):
+    """Where one example is, and what is known there.
+
+    Attributes:
+        x: Position, the shape of one example.
+        prediction: The model's prediction at (x, t).
+        memory: What a multistep solver keeps of earlier steps; () for the others.
+    """
+
+    x: Array
+    prediction: Prediction
+    memory: PyTree
+
+
+class Solver(eqx.Module):
+    """A rule that moves one example from t0 to t1 > t0. A new one gives `step`, and `memory` if multistep.
+
+    Attributes:
+        noise: A scalar that is 0 exactly when every step is deterministic (scale 0).
+        evaluations: Model calls per step, counting the one of `arrive`.
+    """
+
+    noise: eqx.AbstractVar[Array]
+    evaluations: eqx.AbstractClassVar[int]
+
+    def memory(self, x: Array) -> PyTree:
+        """The memory before the first step from `x`."""
+        return ()
+
+    def init(self, pred: Predictor, x: Array, t: Scalar) -> State:
+        """The state at the first time. Cost: one evaluation."""
+        return arrive(pred, x, t, self.memory(x))
+
+    def step(self, pred: Predictor, state: State, t0: Scalar, t1: Scalar) -> tuple[Transition, State]:
+        """The law of the position at t1, and the state with its memory moved on.
+
+        The returned state still holds position and prediction at t0; `arrive` moves it to the drawn x.
+
+        Cost: `evaluations` − 1; the remaining one is made by `arrive`.
+        """
+        raise NotImplementedError
+
+
+def arrive(pred: Predictor, x: Array, t: Scalar, memory: PyTree = ()) -> State:
+    """The state at a new position. Cost: one evaluation, the only one that an Euler step needs."""
+    return State(x, pred(x, t), memory)
+
+
+def nonnegative(argument: str, value: Scalar, most: float | None = None) -> Array:
+    """A number as a leaf, refused when it is known and lies outside [0, most]."""
+    leaf = jnp.asarray(value, jnp.result_type(float))
+    known = concrete(leaf)
+    if known is not None:
+        inside = bool(known >= 0) and (most is None or bool(known <= most))
+        bounds = "at least 0" if most is None else f"between 0 and {most}"
+        require(inside, f"{argument}={known} must be {bounds}; 0 is the deterministic solver.")
+    return leaf
+
+
+def span(t0: Scalar, t1: Scalar) -> tuple[Array, Array]:
+    """The two times as arrays of the default dtype."""
+    dtype = jnp.result_type(float)
+    return jnp.asarray(t0, dtype), jnp.asarray(t1, dtype)
+
+
+def diffusion(path: Path, t0: Array, t1: Array) -> Array:
+    """∫κ dt over [t0, t1] by Simpson's rule, whose error is below that of any solver here."""
+    middle = 0.5 * (t0 + t1)
+    return (t1 - t0) / 6 * (path.kappa(t0) + 4 * path.kappa(middle) + path.kappa(t1))
+
+
+def root(square: Array) -> Array:
+    """√square, with 0 at 0 in value and gradient.
+
+    The scale of a deterministic step is √0: a plain square root would send NaN to the gradients in t0 and t1.
+    """
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)

@@ -1,0 +1,112 @@
+"""The driver: many examples from noise to data, with one compiled scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fkdiff.core import Array, Key, PyTree, Status, chunked_vmap, require, stream
+from fkdiff.core.keys import Use
+from fkdiff.paths.grids import check_grid, grid_status
+from fkdiff.prediction import Predictor
+from fkdiff.solvers.base import Solver, State, arrive
+from fkdiff.solvers.reference import as_reference, spread
+
+
+def integrate(
+    key: Key,
+    pred: Predictor,
+    solver: Solver,
+    grid: Array,
+    num_samples: int = 256,
+    denoise: bool = False,
+    chunk: int | None = None,
+    collect: Callable[[State], PyTree] | None = None,
+    initial: Array | None = None,
+    reference: tuple = (0.0, 1.0),
+) -> Any:
+    """Independent samples from the model's law at the last grid time, up to the solver's error.
+
+    They start from N(α m, (α²ς² + σ²) I) at the first grid time, where (m, ς²) is the reference.
+
+    Args:
+        key: A typed key. Sample i depends on the key and i alone, not on `num_samples` or `chunk`.
+        pred: The model.
+        solver: `euler`, `heun`, `ddim`, `dpmpp_2m` or `exponential`.
+        grid: Increasing times, shape (num_steps + 1,), from `fkdiff.grid`.
+        num_samples: Number of samples.
+        denoise: Replaces the last position by the model's clean estimate there, at one more evaluation.
+        chunk: At most this many samples at a time; bounds memory and changes no sample.
+        collect: `collect(state) -> tree` for ONE sample, asked before every step. Keep one function object: a
+            fresh lambda compiles again.
+        initial: Positions at the first grid time, shape (num_samples, *pred.shape), in place of random ones.
+        reference: (m, ς²), mean and variance of the data, each a scalar or of the shape of one example.
+
+    Returns:
+        Samples, shape (num_samples, *pred.shape); with `collect` the pair (samples, collected), whose leaves
+        start with (num_samples, num_steps). A grid that is traced and does not increase gives NaN.
+
+    Raises:
+        FkdiffError: The grid does not increase or leaves the path; a count or shape is wrong.
+
+    Cost: num_steps × `solver.evaluations`, + 1 with `denoise`; none is made at the last time otherwise.
+
+    Gradients: pathwise, in the parameters, the condition, the grid and `initial`.
+    """
+    times = check_grid(grid, pred.path)
+    for name, count in {"num_samples": num_samples, "chunk": 1 if chunk is None else chunk}.items():
+        whole = isinstance(count, int | np.integer) and bool(count >= 1)
+        require(whole, f"{name}={count} must be a whole number of at least 1.")
+    reference = as_reference(reference)
+    if initial is not None:
+        initial = jnp.asarray(initial, jnp.result_type(float))
+        require(
+            initial.ndim == len(pred.shape) + 1 and initial.shape[1:] == pred.shape,
+            f"initial has shape {initial.shape}; pass one position per sample, (num_samples, *{pred.shape}).",
+        )
+        num_samples = initial.shape[0]
+    result = _run(key, pred, solver, times, initial, reference, num_samples, denoise, chunk, collect)
+    return result[0] if collect is None else result
+
+
+@eqx.filter_jit
+def _run(key, pred, solver, times, initial, reference, num_samples, denoise, chunk, collect):
+    steps = jnp.arange(times.shape[0] - 1)
+    # Step 0 belongs to the start, so that no stream of one step is a stream of another.
+    start_key = stream(jax.random.fold_in(key, 0), Use.INITIAL)
+    step_keys = jax.vmap(lambda k: stream(jax.random.fold_in(key, k + 1), Use.NOISE))(steps)
+
+    def start(index: Array) -> Array:
+        mean, variance = reference
+        noise = jax.random.normal(jax.random.fold_in(start_key, index), pred.shape, times.dtype)
+        return pred.path.alpha(times[0]) * mean + jnp.sqrt(spread(pred.path, times[0], variance)) * noise
+
+    def one(index: Array, x: Array | None) -> tuple[Array, PyTree]:
+        x = start(index) if x is None else x
+
+        def body(carry, step):
+            # Arriving first makes one evaluation per step, none of them after the last.
+            step_key, t0, t1 = step
+            state = arrive(pred, carry[0], t0, carry[1])
+            transition, moved = solver.step(pred, state, t0, t1)
+            x = jax.lax.cond(
+                transition.scale > 0,
+                lambda: transition.sample(jax.random.fold_in(step_key, index)),
+                lambda: transition.mean,
+            )
+            return (x, moved.memory), None if collect is None else collect(state)
+
+        (x, _), collected = jax.lax.scan(body, (x, solver.memory(x)), (step_keys, times[:-1], times[1:]))
+        return (pred(x, times[-1]).clean if denoise else x), collected
+
+    indices = jnp.arange(num_samples)
+    if initial is None:
+        samples, collected = chunked_vmap(lambda i: one(i, None), chunk)(indices)
+    else:
+        samples, collected = chunked_vmap(one, chunk)(indices, initial)
+    return jnp.where(grid_status(times) == Status.OK, samples, jnp.nan), collected
