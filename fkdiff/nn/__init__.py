@@ -1,0 +1,15 @@
+"""Networks (flax nnx) and the one boundary through which the rest of fkdiff sees them.
+
+- `embedding`: time features and the class table whose last row is "no class"
+- `mlp`: `MLP`: residual multilayer perceptron for vectors
+- `unet`: `UNet`: small U-Net for (height, width, channels) images
+- `functional`: `functional`: module -> `apply(params, x, t, cond)` for ONE example, and its parameters
+
+Modules own parameters and nothing else: no random state, no caches, so they cross jit, grad and vmap.
+"""
+
+from fkdiff.nn.embedding import Conditioning as Conditioning
+from fkdiff.nn.functional import ModuleApply as ModuleApply
+from fkdiff.nn.functional import functional as functional
+from fkdiff.nn.mlp import MLP as MLP
+from fkdiff.nn.unet import UNet as UNet

@@ -1,0 +1,38 @@
+"""Training from a config file: data, losses, the loop, checkpoints, and the run folder that ties them.
+
+- `config`: what a training config may say (pydantic; free of JAX)
+- `yaml`: reads a YAML file as data and nothing else (free of JAX)
+- `build`: from a config to a path, a network and its `Parameterization`
+- `data`: digits in three disjoint parts, and the 2-D toys
+- `losses`: the matching loss of every kind of output
+- `step`: one pure training step
+- `loop`: the host loop around it
+- `checkpoint`: safetensors and a manifest, verified on restore
+- `run`: the run folder, `load_run` and `load_predictor`
+- `pictures`: sample pictures as PNG
+
+Names are imported on first use, so that a wrong config is refused before JAX is loaded.
+"""
+
+from fkdiff.lazy import attach as _attach
+
+_NAMES = {
+    "TrainConfig": "fkdiff.train.config:TrainConfig",
+    "load_config": "fkdiff.train.config:load_config",
+    "build_model": "fkdiff.train.build:build_model",
+    "build_path": "fkdiff.train.build:build_path",
+    "Dataset": "fkdiff.train.data:Dataset",
+    "digits": "fkdiff.train.data:digits",
+    "load_data": "fkdiff.train.data:load_data",
+    "toy2d": "fkdiff.train.data:toy2d",
+    "matching_loss": "fkdiff.train.losses:matching_loss",
+    "TrainState": "fkdiff.train.step:TrainState",
+    "make_step": "fkdiff.train.step:make_step",
+    "train": "fkdiff.train.loop:train",
+    "LoadedRun": "fkdiff.train.run:LoadedRun",
+    "load_predictor": "fkdiff.train.run:load_predictor",
+    "load_run": "fkdiff.train.run:load_run",
+}
+
+__getattr__, __dir__ = _attach(__name__, _NAMES)
+__all__ = list(_NAMES)  # noqa: PLE0604

@@ -1,0 +1,122 @@
+"""One training step, pure: (state, data) -> (state, metrics)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fkdiff.core import Array, Key, PyTree
+from fkdiff.core.keys import Use, stream
+from fkdiff.prediction import Parameterization
+from fkdiff.train.config import TrainConfig
+from fkdiff.train.data import Dataset, batch_indices, num_classes
+from fkdiff.train.losses import batch_loss
+
+STOP_AFTER = 10  # gradients in a row that are not finite
+
+
+class TrainState(NamedTuple):
+    """All that the next step needs, but for the data and the root key.
+
+    Attributes:
+        step: Steps taken, int32.
+        params: Parameters.
+        ema: Their exponential moving average, which samplers use.
+        opt_state: The optimiser's state.
+        skipped: Steps whose gradient was not finite, in total, int32.
+        streak: The same, in a row; at `STOP_AFTER` nothing moves any more.
+    """
+
+    step: Array
+    params: PyTree
+    ema: PyTree
+    opt_state: PyTree
+    skipped: Array
+    streak: Array
+
+
+def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
+    """Clipping by global norm, then Adam with decoupled weight decay on matrices, warm-up and cosine decay."""
+    optim = config.optim
+    warmup = min(optim.warmup, optim.steps // 2)
+    schedule = optax.warmup_cosine_decay_schedule(
+        init_value=0.0 if warmup else optim.learning_rate,
+        peak_value=optim.learning_rate,
+        warmup_steps=warmup,
+        decay_steps=max(optim.steps, 1),
+    )
+    # Biases are not decayed: they hold means, which have no reason to be small.
+    decayed = optax.adamw(
+        schedule, weight_decay=optim.weight_decay, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params)
+    )
+    return optax.chain(optax.clip_by_global_norm(optim.clip), decayed)
+
+
+def init_state(params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step."""
+    zero = jnp.zeros((), jnp.int32)
+    # The average has its own buffers, since those of the state are donated to every step.
+    return TrainState(zero, params, jax.tree.map(jnp.copy, params), optimizer.init(params), zero, zero)
+
+
+def ema_decay_at(step: Array, decay: float) -> Array:
+    """min(decay, (1 + k)/(10 + k)): early averages forget the random start."""
+    k = step.astype(jnp.float32)
+    return jnp.minimum(decay, (1 + k) / (10 + k))
+
+
+def make_step(
+    config: TrainConfig,
+    form: Parameterization,
+    apply: Callable[..., Array],
+    optimizer: optax.GradientTransformation,
+) -> Callable[[TrainState, Dataset, Key], tuple[TrainState, dict[str, Array]]]:
+    """`step(state, data, root) -> (state, metrics)`, compiled; the old state is given up to the new one.
+
+    The key of step k is `fold_in(root, k)` and the batch is a pure function of the root and k, so a run that is
+    resumed at any step repeats the uninterrupted run bit for bit. A gradient that is not finite changes nothing
+    and is counted.
+    """
+    classes, optim, objective = num_classes(config.data), config.optim, config.objective
+
+    def loss(params: PyTree, key: Key, examples: Array, labels: Array | None) -> Array:
+        return batch_loss(
+            key,
+            form,
+            apply,
+            params,
+            examples,
+            labels,
+            num_classes=classes,
+            label_dropout=objective.label_dropout,
+            weighting=objective.weighting,
+            times=objective.times,
+        )
+
+    def step(state: TrainState, data: Dataset, root: Key) -> tuple[TrainState, dict[str, Array]]:
+        examples, labels = jnp.asarray(data.examples), jnp.asarray(data.labels)
+        rows = batch_indices(stream(root, Use.DATA), state.step, examples.shape[0], optim.batch_size)
+        key = jax.random.fold_in(stream(root, Use.MODEL), state.step)
+        batch_labels = labels[rows] if classes else None
+        value, gradient = jax.value_and_grad(loss)(state.params, key, examples[rows], batch_labels)
+        norm = optax.global_norm(gradient)
+        sound = jnp.isfinite(norm) & (state.streak < STOP_AFTER)
+        # A zero gradient keeps the discarded branch finite.
+        gradient = jax.tree.map(lambda g: jnp.where(sound, g, jnp.zeros_like(g)), gradient)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        decay = ema_decay_at(state.step, optim.ema_decay)
+        ema = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, state.ema, params)
+        moved = (params, ema, opt_state)
+        kept = (state.params, state.ema, state.opt_state)
+        params, ema, opt_state = jax.tree.map(lambda new, old: jnp.where(sound, new, old), moved, kept)
+        bad = 1 - sound.astype(jnp.int32)
+        streak = jnp.where(sound, jnp.zeros_like(state.streak), state.streak + 1)
+        new = TrainState(state.step + 1, params, ema, opt_state, state.skipped + bad, streak)
+        return new, {"loss": value, "gradient_norm": norm}
+
+    return jax.jit(step, donate_argnums=0)
