@@ -4,6 +4,7 @@
 - `euler`, `heun`, `ddim`, `dpmpp`, `exponential`: one solver a file
 - `reference`: (m, ς²), the Gaussian that stands for the data at the noise end
 - `integrate`: `integrate`: samples from a model
+- `likelihood`: `log_prob`: the log-density of its samples
 """
 
 from fkdiff.solvers.base import Solver as Solver
@@ -15,3 +16,4 @@ from fkdiff.solvers.euler import euler as euler
 from fkdiff.solvers.exponential import exponential as exponential
 from fkdiff.solvers.heun import heun as heun
 from fkdiff.solvers.integrate import integrate as integrate
+from fkdiff.solvers.likelihood import log_prob as log_prob

@@ -76,14 +76,12 @@ def integrate(
 
 @eqx.filter_jit
 def _run(key, pred, solver, times, initial, reference, num_samples, denoise, chunk, collect):
-    steps = jnp.arange(times.shape[0] - 1)
-    # Step 0 belongs to the start, so that no stream of one step is a stream of another.
-    start_key = stream(jax.random.fold_in(key, 0), Use.INITIAL)
-    step_keys = jax.vmap(lambda k: stream(jax.random.fold_in(key, k + 1), Use.NOISE))(steps)
+    # One key per grid time: the first draws the start, the others the noise of the step that ends there.
+    keys = jax.vmap(lambda k: stream(jax.random.fold_in(key, k), Use.NOISE))(jnp.arange(times.shape[0]))
 
     def start(index: Array) -> Array:
         mean, variance = reference
-        noise = jax.random.normal(jax.random.fold_in(start_key, index), pred.shape, times.dtype)
+        noise = jax.random.normal(jax.random.fold_in(keys[0], index), pred.shape, times.dtype)
         return pred.path.alpha(times[0]) * mean + jnp.sqrt(spread(pred.path, times[0], variance)) * noise
 
     def one(index: Array, x: Array | None) -> tuple[Array, PyTree]:
@@ -101,7 +99,7 @@ def _run(key, pred, solver, times, initial, reference, num_samples, denoise, chu
             )
             return (x, moved.memory), None if collect is None else collect(state)
 
-        (x, _), collected = jax.lax.scan(body, (x, solver.memory(x)), (step_keys, times[:-1], times[1:]))
+        (x, _), collected = jax.lax.scan(body, (x, solver.memory(x)), (keys[1:], times[:-1], times[1:]))
         return (pred(x, times[-1]).clean if denoise else x), collected
 
     indices = jnp.arange(num_samples)
