@@ -27,8 +27,7 @@ class Status(enum.IntEnum):
 SENTENCES = {
     Status.EXTINCT: "every particle has weight zero: the potentials leave nothing alive. Use a ramp, a softer "
     "reward or more particles",
-    Status.NAN: "a log-weight or a particle became NaN. Check the model and the reward at that time, or use "
-    "more steps",
+    Status.NAN: "a log-weight or a particle became NaN. Check the model and the reward at that time, or use more steps",
     Status.INFINITE: "a log-weight became +inf. Check the reward for a division by zero or a log of zero",
     Status.NOT_NORMALISABLE: "the exponents do not define a normalisable target: their sum, and the precision "
     "Σ β_i/(α² ς_i² + σ²), must be positive at every time. Lower the negative exponents",

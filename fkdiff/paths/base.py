@@ -97,7 +97,8 @@ def span(log_snr: tuple[float, float]) -> tuple[float, float]:
     low, high = log_snr
     require(
         low < high,
-        f"log_snr=({low}, {high}) must increase from the noise end to the data end; the default is (-9, 9).",
+        f"log_snr=({low:.4g}, {high:.4g}) must increase from the noise end to the data end, inside what the "
+        "schedule reaches; the default is (-9, 9).",
     )
     return low, high
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
@@ -9,16 +10,16 @@ from fkdiff.core import Array, Status, choose, concrete, require
 from fkdiff.paths.base import Path
 
 
-def _uniform(path: Path, fraction: Array, rho: float) -> Array:
+def _uniform(path: Path, fraction: Array, rho: Array) -> Array:
     return path.t_min + (path.t_max - path.t_min) * fraction
 
 
-def _logsnr(path: Path, fraction: Array, rho: float) -> Array:
+def _logsnr(path: Path, fraction: Array, rho: Array) -> Array:
     low, high = path.log_snr(path.t_min), path.log_snr(path.t_max)
     return path.time(low + (high - low) * fraction)
 
 
-def _power(path: Path, fraction: Array, rho: float) -> Array:
+def _power(path: Path, fraction: Array, rho: Array) -> Array:
     first, last = (jnp.exp(-0.5 * path.log_snr(t) / rho) for t in (path.t_min, path.t_max))
     return path.time(-2 * rho * jnp.log(first + (last - first) * fraction))
 
@@ -43,10 +44,17 @@ def grid(num_steps: int, path: Path, spacing: str = "logsnr", rho: float = 7.0) 
         isinstance(num_steps, int | np.integer) and num_steps >= 1,
         f"num_steps={num_steps} must be a whole number of at least 1.",
     )
-    inner = choose("spacing", spacing, SPACINGS)
-    fraction = jnp.linspace(0.0, 1.0, int(num_steps) + 1, dtype=jnp.result_type(float))[1:-1]
+    choose("spacing", spacing, SPACINGS)
+    require(rho > 0, f"rho={rho} must be positive; the usual value is 7.")
+    return _grid(int(num_steps), path, spacing, jnp.asarray(rho, jnp.result_type(float)))
+
+
+@eqx.filter_jit
+def _grid(num_steps: int, path: Path, spacing: str, rho: Array) -> Array:
+    # Compiled in one piece: operation by operation, a table's bisection takes seconds to compile.
+    fraction = jnp.linspace(0.0, 1.0, num_steps + 1, dtype=jnp.result_type(float))[1:-1]
     ends = (jnp.atleast_1d(path.t_min), jnp.atleast_1d(path.t_max))
-    return jnp.concatenate([ends[0], inner(path, fraction, rho), ends[1]])
+    return jnp.concatenate([ends[0], SPACINGS[spacing](path, fraction, rho), ends[1]])
 
 
 def check_grid(times: Array, path: Path | None = None) -> Array:
@@ -60,7 +68,7 @@ def check_grid(times: Array, path: Path | None = None) -> Array:
     times = jnp.asarray(times, jnp.result_type(float))
     require(
         times.ndim == 1 and times.shape[0] >= 2,
-        f"grid has shape {times.shape}; a sampler needs at least two times in one dimension: use fkdiff.grid.",
+        f"grid has shape {times.shape}; a sampler needs two or more times in one dimension: use fkdiff.grid.",
     )
     values = concrete(times)
     if values is None:

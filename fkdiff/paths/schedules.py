@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from fkdiff.core import Array, Scalar, require
+from fkdiff.core import Array, Scalar, concrete, require
 from fkdiff.paths.base import Path, span
 
-
-_UNIT = {"t_min": 0.0, "t_max": 1.0}
+_UNIT: dict[str, Any] = {"t_min": 0.0, "t_max": 1.0}
 P = TypeVar("P", bound=Path)
 
 
@@ -23,7 +23,14 @@ def _leaf(value: Scalar) -> Array:
 
 def _restrict(whole: P, low: float, high: float) -> P:
     """The same path between two values of its log-SNR."""
+    span((low, high))  # again, now that the ends are clipped to what the schedule reaches
     ends = (whole.time(_leaf(low)), whole.time(_leaf(high)))
+    reached = [concrete(whole.log_snr(t)) for t in ends]
+    require(
+        all(value is None or bool(np.isfinite(value)) for value in reached),
+        f"log_snr=({low:.4g}, {high:.4g}) asks for times that {ends[0].dtype} cannot tell from 0 or 1; "
+        "choose a narrower range, or jax.config.update('jax_enable_x64', True).",
+    )
     return eqx.tree_at(lambda path: (path.t_min, path.t_max), whole, ends)
 
 
@@ -144,7 +151,10 @@ def variance_exploding(
         f"sigma_min={sigma_min} and sigma_max={sigma_max} must satisfy 0 < sigma_min < sigma_max.",
     )
     low, high = span(log_snr)
-    ends = {"log_sigma_min": _leaf(math.log(sigma_min)), "log_sigma_max": _leaf(math.log(sigma_max))}
+    ends: dict[str, Any] = {
+        "log_sigma_min": _leaf(math.log(sigma_min)),
+        "log_sigma_max": _leaf(math.log(sigma_max)),
+    }
     whole = VarianceExploding(**ends, **_UNIT)
     return _restrict(whole, max(low, -2 * math.log(sigma_max)), min(high, -2 * math.log(sigma_min)))
 

@@ -26,7 +26,10 @@ class Tabulated(Path):
     preserving: bool = eqx.field(static=True)
 
     def _log_snr(self, t: Array) -> Array:
-        piece = jnp.clip(jnp.searchsorted(self.knots, t, side="right") - 1, 0, self.knots.shape[0] - 2)
+        # The entries are equally spaced in t; a piece chosen one off by rounding joins its neighbour smoothly.
+        last = self.knots.shape[0] - 1
+        position = (t - self.knots[0]) / (self.knots[-1] - self.knots[0]) * last
+        piece = jnp.clip(jnp.floor(position).astype(int), 0, last - 1)
         a, b, c, d = self.coefficients[:, piece]
         h = t - self.knots[piece]
         return ((a * h + b) * h + c) * h + d
@@ -39,7 +42,11 @@ class Tabulated(Path):
         return 0.5 * jax.nn.log_sigmoid(-log_snr) if self.preserving else -0.5 * log_snr
 
     def time(self, log_snr: Array) -> Array:
-        return invert_increasing(jnp.vectorize(self._log_snr), log_snr, self.t_min, self.t_max)
+        curve = jnp.vectorize(self._log_snr)
+        t = jax.lax.stop_gradient(invert_increasing(curve, log_snr, self.t_min, self.t_max))
+        # Bisection has no derivative; one Newton step, tiny in value, carries that of the inverse function.
+        value, slope = jax.jvp(curve, (t,), (jnp.ones_like(t),))
+        return t + (log_snr - value) / jax.lax.stop_gradient(slope)
 
 
 def _tabulated(times: np.ndarray, log_snr: np.ndarray, preserving: bool) -> Tabulated:
@@ -63,7 +70,10 @@ def _table(name: str, table) -> np.ndarray:
         values.ndim == 1 and values.size >= 2,
         f"{name} has shape {values.shape}; pass the one-dimensional table of at least two training levels.",
     )
-    require(bool(np.all(np.isfinite(values))), f"{name} has entries that are not finite; pass the table as trained.")
+    require(
+        bool(np.all(np.isfinite(values))),
+        f"{name} has entries that are not finite; pass the table as trained.",
+    )
     return values
 
 
@@ -100,7 +110,7 @@ def from_sigmas(table) -> Tabulated:
         values = values[::-1]
     require(
         bool(np.all(values > 0) and np.all(np.diff(values) > 0)),
-        "table must be positive and strictly monotone; sort the noise levels and drop repeated ones and zeros.",
+        "table must be positive and strictly monotone; sort the levels and drop repeated ones and zeros.",
     )
     times = 1 - np.arange(values.size) / values.size
     return _tabulated(times[::-1], -2 * np.log(values[::-1]), preserving=False)

@@ -1,0 +1,26 @@
+"""Feynman–Kac correctors: exact sampling of powers, products, guided and tilted versions of models.
+
+Every rule builds one object, a `WeightedSDE`: an unnormalised path of densities
+
+    log p̃_t = Σ β_i log q_{i,t} + r_t,
+
+from which the velocity u and the weight rate g follow by one formula, never typed per rule.
+
+- `rules`: `anneal`, `product`, `guidance`, `tilt`: what people ask for, closed under composition
+- `weighted_sde`: `WeightedSDE`: factors, tilts and reference; `feynman_kac` turns it into a model to run
+- `tilts`: `Tilt`: a ramped, differentiable reward with its space and time derivatives
+- `reference`: the Gaussian phase in closed form: start, gauge, constants
+- `rate`: u, g and the control columns at one particle
+- `control`: the weighted least-squares problem that flattens the weights
+- `steps`: euler, heun, rk4, exponential
+- `refresh`: Langevin moves that separate duplicates after a resampling
+- `population`: `Corrector`: the pieces as one population model
+"""
+
+from fkdiff.correctors.population import Corrector as Corrector
+from fkdiff.correctors.rules import anneal as anneal
+from fkdiff.correctors.rules import guidance as guidance
+from fkdiff.correctors.rules import product as product
+from fkdiff.correctors.rules import tilt as tilt
+from fkdiff.correctors.tilts import Tilt as Tilt
+from fkdiff.correctors.weighted_sde import WeightedSDE as WeightedSDE

@@ -1,0 +1,238 @@
+"""A weighted SDE as a population model: what `run_smc` runs."""
+
+from __future__ import annotations
+
+import warnings
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from fkdiff.core import (
+    Array,
+    FkdiffWarning,
+    Key,
+    Status,
+    choose,
+    chunked_vmap,
+    concrete,
+    particle_keys,
+    require,
+)
+from fkdiff.core.keys import Use, stream
+from fkdiff.correctors import reference as gaussian
+from fkdiff.correctors import tilts as tilting
+from fkdiff.correctors.control import normalised
+from fkdiff.correctors.rate import LADDER, Field, assemble, local
+from fkdiff.correctors.refresh import langevin
+from fkdiff.correctors.steps import STAGES, STEPS
+from fkdiff.correctors.weighted_sde import WeightedSDE, check_exponents, leaf
+from fkdiff.smc.feynman_kac import MoveInfo
+
+EXACT_UP_TO = 4  # dimensions in which a full basis costs little more than one probe
+
+
+class Corrector(eqx.Module):
+    """A `WeightedSDE` with a time step, a noise level and a control: a population model.
+
+    Attributes:
+        target: What to sample.
+        noise: ν in ε = νκ.
+        step: "euler", "heun", "rk4" or "exponential".
+        control: A rung of the ladder.
+        exact: Whether divergences run over a full basis.
+        gauge: "closed-form" or "published".
+        deterministic: Whether ν is known to be 0.
+        refresh_moves: Langevin moves after a resampling.
+        chunk: Particles per model call.
+    """
+
+    target: WeightedSDE
+    noise: Array
+    step: str = eqx.field(static=True)
+    control: str = eqx.field(static=True)
+    exact: bool = eqx.field(static=True)
+    gauge: str = eqx.field(static=True)
+    deterministic: bool = eqx.field(static=True)
+    refresh_moves: int = eqx.field(static=True)
+    chunk: int | None = eqx.field(static=True)
+
+    final = None
+    extract = None
+
+    @classmethod
+    def build(cls, target, step, noise, control, divergence, gauge, refresh, chunk) -> Corrector:
+        """Checks that the options can hold together; see `WeightedSDE.feynman_kac`."""
+        choose("step", step, STEPS)
+        choose("gauge", gauge, gaussian.GAUGES)
+        control = _rung(control, bool(target.tilts))
+        exact = choose("divergence", divergence, _DIVERGENCES)(int(jnp.prod(jnp.asarray(target.shape or (1,)))))
+        noise = target.noise if noise is None else leaf(noise)
+        level = concrete(noise)
+        require(level is None or bool(level >= 0), f"noise={level} is negative; ε = νκ needs ν ≥ 0.")
+        deterministic = level is not None and bool(level == 0)
+        require(
+            step != "rk4" or deterministic,
+            'step="rk4" is a step of the deterministic flow and noise is not 0; use step="exponential" or "heun".',
+        )
+        one_path = _shared(target.paths)
+        require(
+            one_path or (step != "exponential" and gauge == "closed-form"),
+            f'step="{step}" with gauge="{gauge}" needs one path shared by all models, and these live on different '
+            'ones; use step="heun" with the closed-form gauge.',
+        )
+        check_exponents(target)
+        if gauge == "published" and control == "none":
+            _warn_heavy_tails(target, level)
+        moves = refresh if deterministic else 0
+        return cls(target, noise, step, control, exact, gauge, deterministic, moves, chunk)
+
+    @property
+    def time_range(self) -> tuple[Array, Array]:
+        """[t_min, t_max] that a grid must keep to: the intersection over all paths."""
+        starts, ends = [p.t_min for p in self.target.paths], [p.t_max for p in self.target.paths]
+        return jnp.max(jnp.stack(starts)), jnp.min(jnp.stack(ends))
+
+    def _phase(self, t: Array) -> gaussian.Phase:
+        return gaussian.phase(self.target.reference, tuple(self.target.betas), self.target.paths, t)
+
+    def standardisation(self, t: Array) -> tuple[Array, Array]:
+        """√v and αm of one model at t: x = αm + √v y."""
+        alpha, sigma, law = self.target.path.alpha(t), self.target.path.sigma(t), self.target.reference
+        return jnp.sqrt(alpha**2 * law.variance + sigma**2), alpha * law.mean
+
+    def initial(self, key: Key, num_particles: int, t: Array) -> tuple[Array, Array, MoveInfo]:
+        """Draws from N(M, V I), with the exact weight where the densities at t are known."""
+        target = self.target
+        phase = self._phase(t)
+        size = 1
+        for n in target.shape:
+            size *= n
+        betas = tuple(target.betas)
+        constant = gaussian.log_start(target.reference, betas, target.paths, t, size)
+
+        def one(particle_key):
+            xi = jax.random.normal(particle_key, target.shape, phase.log_variance.dtype)
+            x = phase.mean + jnp.exp(0.5 * phase.log_variance) * xi
+            if not target.knows_density:
+                return x, tilting.value(target.tilts, target.factors, x, t)
+            log_start = -0.5 * (jnp.sum(xi**2) + size * (gaussian.LOG_2PI + phase.log_variance))
+            return x, target.log_density(x, t) - log_start - constant
+
+        x, log_weights = chunked_vmap(one, self.chunk)(particle_keys(key, num_particles))
+        on_clean = sum(tilt.on == "clean" for tilt in target.tilts)
+        evaluations = len(target.factors) if target.knows_density else on_clean * len(target.factors)
+        return (
+            x,
+            log_weights,
+            MoveInfo(log_constant=constant, evaluations=evaluations, status=self._status(t)),
+        )
+
+    def fields(self, key: Key, x: Array, log_weights: Array, t: Array) -> Field:
+        """The flow at every particle: `Field` with a leading axis N."""
+        target, betas = self.target, tuple(self.target.betas)
+        gauge = gaussian.GAUGES[self.gauge](target.reference, betas, target.paths, t)
+        weights = normalised(log_weights)
+        # A dead particle may sit at infinity, and 0 · inf is NaN.
+        alive = (weights > 0).reshape(-1, *(1,) * (x.ndim - 1))
+        centre = jnp.tensordot(weights, jnp.where(alive, x, 0.0), axes=1)
+
+        def one(particle, particle_key):
+            here = local(target, particle, t, particle_key, self.control, self.exact)
+            return assemble(target, here, gauge, particle, centre, self.control)
+
+        return chunked_vmap(one, self.chunk)(x, particle_keys(key, x.shape[0]))
+
+    def move(self, key: Key, x: Array, log_weights: Array, t0: Array, t1: Array) -> tuple[Array, Array, MoveInfo]:
+        """One controlled step from t0 to t1."""
+        target = self.target
+        moved = STEPS[self.step](self, key, x, log_weights, t0, t1)
+        betas, size = tuple(target.betas), x[0].size
+        growth = gaussian.log_growth(self.gauge, target.reference, betas, target.paths, t0, t1, size)
+        evaluations, jvps = self._cost_per_stage()
+        stages = STAGES[self.step]
+        info = MoveInfo(growth, moved.residual, stages * evaluations, stages * jvps, self._status(t1))
+        return moved.x, moved.increments, info
+
+    @property
+    def refresh(self):
+        """Langevin moves that leave p̃_t invariant, or None when the noise separates duplicates by itself."""
+        return self._refresh if self.refresh_moves else None
+
+    def _refresh(self, key: Key, x: Array, t: Array) -> Array:
+        phase, sigma = self._phase(t), self.target.path.sigma(t)
+        wide = jnp.exp(phase.log_variance)
+        narrow = jnp.minimum(wide, sigma**2 / jnp.sum(self.target.betas))
+        variances = jnp.stack([wide if i % 2 == 0 else narrow for i in range(self.refresh_moves)])
+
+        def one(particle, particle_key):
+            return langevin(self.target, particle_key, particle, phase.mean, variances, t)
+
+        return chunked_vmap(one, self.chunk)(x, particle_keys(stream(key, Use.REFRESH), x.shape[0]))
+
+    @property
+    def refresh_cost(self) -> tuple[int, int]:
+        """(evaluations, jvps) per particle of one refresh."""
+        on_clean = sum(tilt.on == "clean" for tilt in self.target.tilts)
+        visits = self.refresh_moves + 1 if self.refresh_moves else 0
+        return visits * len(self.target.factors) * (1 + on_clean), visits * on_clean * len(self.target.factors)
+
+    def _cost_per_stage(self) -> tuple[int, int]:
+        """Model calls and Jacobian products of one stage: divergences by jvp, clean rewards by one reverse pass.
+
+        The curvature of a clean reward is a jvp of that reverse pass, and counts as two more products.
+        """
+        factors, size = len(self.target.factors), 1
+        for n in self.target.shape:
+            size *= n
+        directions = size if self.exact else 1
+        jvps = factors * directions if self.control.startswith("score") else 0
+        on_clean = sum(tilt.on == "clean" for tilt in self.target.tilts)
+        curved = 2 * directions if self.control == "score+reward" else 0
+        return factors * (1 + on_clean), jvps + on_clean * factors * (1 + curved)
+
+    def _status(self, t: Array) -> Array:
+        phase = self._phase(t)
+        fine = jnp.isfinite(phase.log_variance) & (jnp.sum(self.target.betas) > 0)
+        return jnp.where(fine, jnp.int32(Status.OK), jnp.int32(Status.NOT_NORMALISABLE))
+
+
+_DIVERGENCES = {
+    "auto": lambda size: size <= EXACT_UP_TO,
+    "exact": lambda size: True,
+    "probe": lambda size: False,
+}
+
+
+def _rung(control: bool | str, tilted: bool) -> str:
+    if control is True:
+        return "score+reward" if tilted else "score"
+    if control is False:
+        return "none"
+    choose("control", control, dict.fromkeys(LADDER))
+    return control
+
+
+def _shared(paths: tuple) -> bool:
+    """Whether all paths are one, as far as can be known now."""
+    first, *rest = paths
+    for other in rest:
+        if other is first:
+            continue
+        leaves = jax.tree.leaves((first, other))
+        if any(isinstance(value, jax.core.Tracer) for value in leaves) or not bool(eqx.tree_equal(first, other)):
+            return False
+    return True
+
+
+def _warn_heavy_tails(target: WeightedSDE, level) -> None:
+    total = concrete(jnp.sum(target.betas))
+    if total is None or level is None or float(total) <= 1:
+        return
+    need = 2 * (float(total) - 1) / float(total)
+    if not float(level) > need:
+        sentence = (
+            f"noise={float(level):g} without gauge or control has weights of infinite variance over long horizons at "
+            f"B = {float(total):g}: take noise > {need:.3g}, or the closed-form gauge; see SYMPTOMS.md#heavy-tails."
+        )
+        warnings.warn(sentence, FkdiffWarning, stacklevel=4)

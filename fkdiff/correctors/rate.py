@@ -1,0 +1,160 @@
+"""The velocity and the weight rate of any target, from one formula, at one particle.
+
+    u = Σ β_i v_i + h x + k
+    g = Σ β_i (u − v_i)·s_i + h d + ∂_t r + u·∇r
+
+with log p̃ = Σ β_i log q_i + r, S = Σ β_i s_i and ∇log p̃ = S + ∇r. No divergence of a network appears. The d-term
+h d is the same for every particle; it is integrated in closed form elsewhere and left out of `Field.rate`.
+
+A control field φ adds φ to u and A = ∇·φ + φ·∇log p̃ to g, without changing the law.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fkdiff.core import Array, Key
+from fkdiff.correctors import tilts as tilting
+from fkdiff.correctors.reference import Gauge
+
+LADDER = ("none", "affine", "score", "score+reward")
+
+
+class Local(NamedTuple):
+    """What the models and rewards say at one (x, t), before any rule is applied.
+
+    Attributes:
+        velocities: v_i, (F, *shape).
+        scores: s_i, (F, *shape).
+        divergences: ∇·s_i, (F,): exact, or one unbiased probe; zeros where not asked for.
+        tilt: r, ∇r, ∂_t r, ∇²r.
+    """
+
+    velocities: Array
+    scores: Array
+    divergences: Array
+    tilt: tilting.TiltDerivatives
+
+
+class Field(NamedTuple):
+    """The weighted flow at one particle.
+
+    Attributes:
+        velocity: u, the shape of one example.
+        score: ∇log p̃ = S + ∇r.
+        rate: g without its d-term, a scalar.
+        tilt_gradient: ∇r, part of `score`.
+        tilt_rate: ∂_t r + u·∇r, part of `rate`.
+        basis: φ_j, (J, *shape).
+        columns: A_j = ∇·φ_j + φ_j·∇log p̃, (J,).
+    """
+
+    velocity: Array
+    score: Array
+    rate: Array
+    tilt_gradient: Array
+    tilt_rate: Array
+    basis: Array
+    columns: Array
+
+
+def probes(key: Key, shape: tuple[int, ...], dtype, exact: bool) -> Array:
+    """Directions (P, *shape) with Σ p pᵀ unbiased for the identity: the basis, or one Rademacher vector."""
+    if exact:
+        size = 1
+        for n in shape:
+            size *= n
+        return jnp.eye(size, dtype=dtype).reshape(size, *shape)
+    return jax.random.rademacher(key, (1, *shape), dtype)
+
+
+def local(target, x: Array, t: Array, key: Key | None, control: str, exact: bool) -> Local:
+    """Calls every model once at (x, t), with the derivatives that `control` needs.
+
+    Args:
+        target: A `WeightedSDE`.
+        x: One position.
+        t: A scalar time.
+        key: Draws the probe; it must be fresh at every particle and step, since a probe kept along a
+            trajectory biases log Z. Unused when nothing needs a probe.
+        control: A rung of `LADDER`.
+        exact: Divergences over a full basis instead of one probe.
+    """
+    score_control, reward_control = control.startswith("score"), control == "score+reward"
+    directions = probes(key, x.shape, x.dtype, exact) if score_control else None
+    velocities, scores, divergences = [], [], []
+    for _, pred in target.factors:
+
+        def field(z, pred=pred):
+            prediction = pred(z, t)
+            return prediction.score, prediction.velocity
+
+        if directions is None:
+            score, velocity = field(x)
+            divergence = jnp.zeros((), x.dtype)
+        else:
+            score, curved, velocity = jax.vmap(
+                lambda p, field=field: jax.jvp(field, (x,), (p,), has_aux=True), out_axes=(None, 0, None)
+            )(directions)
+            divergence = jnp.sum(curved * directions)
+        velocities.append(velocity)
+        scores.append(score)
+        divergences.append(divergence)
+    curvature = directions if reward_control and target.tilts else None
+    tilt = tilting.derivatives(target.tilts, target.factors, x, t, curvature) if target.tilts else _no_tilt(x)
+    return Local(jnp.stack(velocities), jnp.stack(scores), jnp.stack(divergences), tilt)
+
+
+def _no_tilt(x: Array) -> tilting.TiltDerivatives:
+    zero = jnp.zeros((), x.dtype)
+    return tilting.TiltDerivatives(zero, jnp.zeros_like(x), zero, zero)
+
+
+def dot(a: Array, b: Array) -> Array:
+    """Inner product over the axes of one example."""
+    return jnp.sum(a * b)
+
+
+def weighted_sum(betas: Array, fields: Array) -> Array:
+    """Σ β_i field_i for fields (F, *shape)."""
+    return jnp.tensordot(betas, fields, axes=1)
+
+
+def assemble(target, here: Local, gauge: Gauge, x: Array, centre: Array, control: str) -> Field:
+    """u, ∇log p̃, g and the control columns from what the models said.
+
+    Args:
+        target: A `WeightedSDE`.
+        here: `local` at the same particle and time.
+        gauge: The affine field at this time.
+        x: The particle.
+        centre: The population's weighted mean, a direction of the affine control.
+        control: A rung of `LADDER`.
+    """
+    betas = target.betas
+    score = weighted_sum(betas, here.scores) + here.tilt.gradient
+    velocity = weighted_sum(betas, here.velocities) + gauge.h * x + gauge.k
+    gaps = jax.vmap(lambda v, s: dot(velocity - v, s))(here.velocities, here.scores)
+    tilt_rate = here.tilt.rate + dot(velocity, here.tilt.gradient)
+    rate = jnp.sum(betas * gaps) + tilt_rate
+    basis, divergences = control_basis(target, here, x, centre, control)
+    columns = divergences + jax.vmap(lambda phi: dot(phi, score))(basis)
+    return Field(velocity, score, rate, here.tilt.gradient, tilt_rate, basis, columns)
+
+
+def control_basis(target, here: Local, x: Array, centre: Array, control: str) -> tuple[Array, Array]:
+    """φ_j (J, *shape) and ∇·φ_j (J,), cheapest first: {x − x̄, x̄}, then each s_i, then ∇r."""
+    if control == "none":
+        return jnp.zeros((0, *x.shape), x.dtype), jnp.zeros((0,), x.dtype)
+    size = jnp.asarray(x.size, x.dtype)
+    basis, divergences = [jnp.stack([x - centre, centre])], [jnp.stack([size, jnp.zeros_like(size)])]
+    if control.startswith("score"):
+        basis.append(here.scores)
+        divergences.append(here.divergences)
+    if control == "score+reward" and target.tilts:
+        basis.append(here.tilt.gradient[None])
+        divergences.append(here.tilt.laplacian[None])
+    return jnp.concatenate(basis), jnp.concatenate(divergences)

@@ -1,0 +1,139 @@
+"""Rewards as factors: r_t(x) = strength · ramp(progress) · reward(x), with every derivative by autodiff."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fkdiff.core import Array, FkdiffError, Scalar, concrete, require
+from fkdiff.paths import Path
+from fkdiff.prediction import Predictor
+
+SPACES = ("x", "clean")
+
+
+class Tilt(eqx.Module):
+    """A reward in nats that multiplies the target by exp(strength · ramp · reward).
+
+    Attributes:
+        reward: `reward(x) -> scalar`, differentiable, for ONE example; a function or a pytree.
+        strength: Multiplies the reward; a leaf, so that a new one compiles nothing.
+        ramp: `ramp(progress)`, from progress 0 at t_min to 1 at t_max; ramp(1) should be 1.
+        on: "x" evaluates the reward at the noisy position, "clean" at the model's clean estimate.
+    """
+
+    reward: Callable[[Array], Array]
+    strength: Array
+    ramp: Callable[[Array], Array]
+    on: str = eqx.field(static=True, default="x")
+
+
+class TiltDerivatives(NamedTuple):
+    """r_t, ∇r, ∂_t r and, where asked for, a one-probe estimate of ∇²r (exact over a basis of probes)."""
+
+    value: Array
+    gradient: Array
+    rate: Array
+    laplacian: Array
+
+
+def value(tilts: tuple[Tilt, ...], factors, x: Array, t: Array) -> Array:
+    """r_t(x), the sum of all tilts."""
+    total = jnp.zeros((), x.dtype)
+    if not tilts:
+        return total
+    path: Path = factors[0][1].path
+    progress = (t - path.t_min) / (path.t_max - path.t_min)
+    for tilt in tilts:
+        place = x if tilt.on == "x" else clean_estimate(factors, x, t)
+        total = total + tilt.strength * tilt.ramp(progress) * scalar_reward(tilt.reward, place)
+    return total
+
+
+def clean_estimate(factors: tuple[tuple[Array, Predictor], ...], x: Array, t: Array) -> Array:
+    """The clean estimate of the composed target: the exponent-weighted mean over its factors."""
+    total = sum(beta for beta, _ in factors)
+    return sum(beta * pred(x, t).clean for beta, pred in factors) / total
+
+
+def scalar_reward(reward: Callable, x: Array) -> Array:
+    """The reward at one example, refused unless it is one number."""
+    out = jnp.asarray(reward(x))
+    require(
+        out.shape == (),
+        f"reward returned shape {out.shape} for one example of shape {x.shape}; it must return one number in nats: "
+        "sum over its axes.",
+    )
+    return out.astype(x.dtype)
+
+
+def derivatives(tilts, factors, x: Array, t: Array, probes: Array | None) -> TiltDerivatives:
+    """r, ∇r, ∂_t r by one reverse pass, and pᵀ∇²r p summed over `probes` (P, *shape) when given."""
+
+    def gradient(z):
+        total, (dx, dt) = jax.value_and_grad(lambda y, s: value(tilts, factors, y, s), argnums=(0, 1))(z, t)
+        return dx, (total, dt)
+
+    if probes is None:
+        dx, (total, dt) = gradient(x)
+        return TiltDerivatives(total, dx, dt, jnp.zeros((), x.dtype))
+    dx, curved, (total, dt) = jax.vmap(lambda p: jax.jvp(gradient, (x,), (p,), has_aux=True), out_axes=(None, 0, None))(
+        probes
+    )
+    return TiltDerivatives(total, dx, dt, jnp.sum(curved * probes))
+
+
+def linear_ramp(progress: Array) -> Array:
+    """The default ramp: as much of the reward as of the path."""
+    return progress
+
+
+def checked_tilt(reward: Callable, shape: tuple[int, ...], strength: Scalar, ramp: Callable, on: str) -> Tilt:
+    """Builds a `Tilt` after trying the reward on a few points.
+
+    Raises:
+        FkdiffError: Not callable, not one number, not differentiable, NaN or +inf.
+    """
+    require(callable(reward), f"reward={reward!r} is not a function; pass reward(x) -> one number in nats.")
+    require(on in SPACES, f'on="{on}" is not one of x, clean.')
+    dtype = jnp.result_type(float)
+    tilt = Tilt(reward, jnp.asarray(strength, dtype), ramp, on)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((reward, tilt.strength))):
+        return tilt
+    _try_reward(reward, shape, dtype)
+    end = concrete(ramp(jnp.ones((), dtype)))
+    require(
+        end is not None and abs(float(end) - 1) < 1e-6,
+        f"ramp(1) is {end}; a ramp runs over progress from 0 to 1 and must end at 1, or the law reached is not the "
+        "one asked for: divide it by its last value.",
+    )
+    return tilt
+
+
+_NOT_DIFFERENTIABLE = (
+    "reward is not differentiable by JAX ({}), and tilt needs its gradient; for a black-box reward use fkdiff.steer."
+)
+
+
+def _try_reward(reward: Callable, shape: tuple[int, ...], dtype: Any) -> None:
+    points = jax.random.normal(jax.random.key(0), (8, *shape), dtype)
+    try:
+        values, gradients = jax.jit(jax.vmap(jax.value_and_grad(lambda x: scalar_reward(reward, x))))(points)
+    except FkdiffError:
+        raise
+    except (jax.errors.JAXTypeError, TypeError, ValueError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0][:100] if str(error).strip() else type(error).__name__
+        raise FkdiffError(_NOT_DIFFERENTIABLE.format(reason)) from error
+    values, gradients = np.asarray(values), np.asarray(gradients)
+    require(
+        not np.any(np.isnan(values) | np.isposinf(values)),
+        f"reward is {values[np.isnan(values) | np.isposinf(values)][:1]} at a standard normal point; it must be finite "
+        "(or −inf where forbidden): guard its logs and divisions.",
+    )
+    flat = np.ptp(values) > 0 and not np.any(gradients)
+    require(not flat, _NOT_DIFFERENTIABLE.format("it varies, and its gradient is zero everywhere"))

@@ -1,0 +1,219 @@
+"""The target of every corrector: an unnormalised path of densities built from models and rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fkdiff.core import Array, FkdiffError, Key, Scalar, concrete, require
+from fkdiff.correctors import reference as gaussian
+from fkdiff.correctors import tilts as tilting
+from fkdiff.correctors.rate import Field, assemble, local
+from fkdiff.correctors.reference import Reference
+from fkdiff.correctors.tilts import Tilt
+from fkdiff.prediction import Prediction, Predictor
+
+
+class WeightedSDE(eqx.Module):
+    """log p̃_t = Σ β_i log q_{i,t} + r_t: what `anneal`, `product`, `guidance` and `tilt` return.
+
+    Attributes:
+        factors: ((β_i, model_i), …); exponents are leaves and may be negative.
+        tilts: Rewards that multiply the target by e^{r_t}.
+        reference: N(m, ς² I), a rough law of the data, (0, 1) by default: it sets the start and the gauge. The
+            answer is exact for any; a better one is less noisy (`fitted_reference` reads it off the model).
+        noise: ν, the noise level ε = ν κ that `feynman_kac` uses by default; 0 is the flow.
+    """
+
+    factors: tuple[tuple[Array, Predictor], ...]
+    tilts: tuple[Tilt, ...]
+    reference: Reference
+    noise: Array
+
+    @property
+    def betas(self) -> Array:
+        """β, shape (F,)."""
+        return jnp.stack([beta for beta, _ in self.factors])
+
+    @property
+    def paths(self) -> tuple:
+        """The path of every factor."""
+        return tuple(pred.path for _, pred in self.factors)
+
+    @property
+    def path(self):
+        """The path that grids and ramps follow: the first factor's."""
+        return self.factors[0][1].path
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        return self.factors[0][1].shape
+
+    def log_density(self, x: Array, t: Scalar) -> Array:
+        """log p̃_t(x) at one point, where every model knows its density.
+
+        Raises:
+            FkdiffError: Some model has no closed-form density.
+        """
+        t = jnp.asarray(t, x.dtype)
+        total = sum(beta * pred.log_prob(x, t) for beta, pred in self.factors)
+        return total + tilting.value(self.tilts, self.factors, x, t)
+
+    @property
+    def knows_density(self) -> bool:
+        """Whether `log_density` is available."""
+        return all(pred.log_density is not None for _, pred in self.factors)
+
+    def field(self, x: Array, t: Scalar) -> Field:
+        """u, ∇log p̃ and g (with its d-term) at one point, without control.
+
+        Cost: one evaluation per factor, and one reverse pass per tilt.
+        """
+        t = jnp.asarray(t, x.dtype)
+        gauge = gaussian.closed_form(self.reference, tuple(self.betas), self.paths, t)
+        here = local(self, x, t, None, "none", True)
+        field = assemble(self, here, gauge, x, jnp.zeros_like(x), "none")
+        return field._replace(rate=field.rate + gauge.h * x.size)
+
+    def with_reference(self, mean: Scalar, variance: Scalar) -> WeightedSDE:
+        """The same target with another reference N(mean, variance I)."""
+        leaf = jnp.result_type(float)
+        return eqx.tree_at(lambda s: s.reference, self, Reference(jnp.asarray(mean, leaf), jnp.asarray(variance, leaf)))
+
+    def fitted_reference(self, key: Key, num_samples: int = 64) -> WeightedSDE:
+        """The reference read off the models at t_min: mean of the clean estimates, and their shared variance.
+
+        Cost: `num_samples` evaluations and jvps of every model.
+        """
+        moments = [_data_moments(key, pred, num_samples) for _, pred in self.factors]
+        share = jnp.abs(self.betas) / jnp.sum(jnp.abs(self.betas))
+        mean = weighted([m for m, _ in moments], share)
+        return self.with_reference(mean, weighted([v for _, v in moments], share))
+
+    def heuristic(self) -> Predictor:
+        """The uncorrected heuristic: score S + ∇r taken for a model's own, as if no weights were needed.
+
+        Sample it with any solver, to see what weights and control change. Its law is not the target's.
+        """
+        return Predictor(path=self.path, rule=_HeuristicRule(self), shape=self.shape)
+
+    def feynman_kac(
+        self,
+        step: str = "heun",
+        noise: Scalar | None = None,
+        control: bool | str = True,
+        *,
+        divergence: str = "auto",
+        gauge: str = "closed-form",
+        refresh: int = 6,
+        chunk: int | None = None,
+    ):
+        """The model that `fkdiff.run_smc` runs.
+
+        Args:
+            step: "heun" (second order, the default), "euler", "rk4" (noise 0 only) or "exponential" (for noise > 0
+                on one shared path).
+            noise: ν ≥ 0 in ε = νκ; 0 is the deterministic flow, 1 the reverse SDE. Default: `self.noise`.
+            control: True for "score" ("score+reward" when tilted), False for "none", or a rung of the ladder
+                "none", "affine", "score", "score+reward".
+            divergence: "exact" (d jvps per model), "probe" (one fresh Rademacher jvp), or "auto": exact up to d = 4.
+            gauge: "closed-form", or "published" to compare with the correctors as first published.
+            refresh: Langevin moves after a resampling, when noise is 0.
+            chunk: Particles per model call, to bound memory.
+
+        Raises:
+            FkdiffError: The exponents define no target, or the options cannot hold together.
+        """
+        from fkdiff.correctors.population import Corrector
+
+        return Corrector.build(self, step, noise, control, divergence, gauge, refresh, chunk)
+
+
+class _HeuristicRule(eqx.Module):
+    """Velocity c x + κ(S + ∇r), with the views that follow from it."""
+
+    target: WeightedSDE
+
+    def __call__(self, x: Array, t: Array, cond) -> Prediction:
+        target, path = self.target, self.target.path
+        score = local(target, x, t, None, "none", True)
+        total = jnp.tensordot(target.betas, score.scores, axes=1) + score.tilt.gradient
+        alpha, sigma = path.alpha(t), path.sigma(t)
+        velocity = path.contraction(t) * x + path.kappa(t) * total
+        return Prediction((x + sigma**2 * total) / alpha, -sigma * total, velocity, total)
+
+
+def weighted(values: list[Array], shares: Array) -> Array:
+    """Σ shares_i values_i for a list of equal shapes."""
+    return jnp.tensordot(shares, jnp.stack(values), axes=1)
+
+
+def _data_moments(key: Key, pred: Predictor, num_samples: int) -> tuple[Array, Array]:
+    """Mean and per-coordinate variance of the data, from clean(x, t_min) and its Jacobian's trace.
+
+    Tweedie: Cov[clean | x] = (σ²/α) ∂clean/∂x, which is the prior covariance when x says nothing.
+    """
+    t = pred.path.t_min
+    alpha, sigma = pred.path.alpha(t), pred.path.sigma(t)
+    key_x, key_probe = jax.random.split(key)
+    x = jnp.sqrt(alpha**2 + sigma**2) * jax.random.normal(key_x, (num_samples, *pred.shape), t.dtype)
+    probes = jax.random.rademacher(key_probe, x.shape, x.dtype)
+
+    def one(point, probe):
+        clean, curved = jax.jvp(lambda z: pred(z, t).clean, (point,), (probe,))
+        return clean, jnp.sum(curved * probe)
+
+    clean, traces = jax.vmap(one)(x, probes)
+    variance = sigma**2 / alpha * jnp.mean(traces) / x[0].size
+    return jnp.mean(clean, axis=0), jnp.maximum(variance, 1e-3)
+
+
+def check_exponents(target: WeightedSDE) -> None:
+    """Refuses exponents that define no density, when they are known now.
+
+    Raises:
+        FkdiffError: B = Σ β_i ≤ 0, or the precision Σ β_i/(α² ς_i² + σ²) is not positive on the whole path.
+    """
+    betas = [concrete(beta) for beta, _ in target.factors]
+    if any(beta is None for beta in betas):
+        return
+    total = float(sum(float(beta) for beta in betas))
+    listed = ", ".join(f"{float(beta):g}" for beta in betas)
+    require(
+        np.isfinite(total) and total > 0,
+        f"exponents ({listed}) sum to B = {total:g}, and no density has that power: B must be positive; raise the "
+        "positive exponents or lower the negative ones.",
+    )
+    if min(float(beta) for beta in betas) >= 0 or _traced(target):
+        return
+    variances = tuple(_fitted_variance(pred) for _, pred in target.factors)
+    times = jnp.linspace(target.path.t_min, target.path.t_max, 33)
+    low = jax.jit(jax.vmap(lambda t: gaussian.precision(variances, tuple(target.betas), target.paths, t)))(times)
+    if not float(jnp.min(low)) > 0:
+        spreads = ", ".join(f"{float(variance):.3g}" for variance in variances)
+        raise FkdiffError(
+            f"exponents ({listed}) on models of data variance ({spreads}) leave no normalisable target: the negative "
+            "power is wider than the rest can bound; lower the negative exponents."
+        )
+
+
+@eqx.filter_jit
+def _fitted_variance(pred: Predictor) -> Array:
+    return _data_moments(jax.random.key(0), pred, 32)[1]
+
+
+def _traced(tree) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def leaf(value: Scalar) -> Array:
+    """A number as an array, so that it is traced and not compiled in."""
+    return jnp.asarray(value, jnp.result_type(float))
+
+
+Ramp = Callable[[Array], Array]
