@@ -26,7 +26,7 @@ class Tabulated(Path):
     preserving: bool = eqx.field(static=True)
 
     def _log_snr(self, t: Array) -> Array:
-        # The entries are equally spaced in t; a piece chosen one off by rounding joins its neighbour smoothly.
+        # Entries are equally spaced in t; a piece that rounding puts one off joins its neighbour smoothly.
         last = self.knots.shape[0] - 1
         position = (t - self.knots[0]) / (self.knots[-1] - self.knots[0]) * last
         piece = jnp.clip(jnp.floor(position).astype(int), 0, last - 1)

@@ -51,7 +51,7 @@ def log_prob(
         log q(x) = log N(x_{t_min}; α m, (α²ς² + σ²) I) − ∫ ∇·velocity(x_t, t) dt,     dx_t/dt = velocity
 
     It is the law that `integrate` samples with a deterministic solver in the limit of small steps: normalised
-    for any model, learned ones included. Against the law of an exact model it errs by how far x_{t_min} is from
+    for any model, learned ones included. Against an exact model it errs by how far x_{t_min} is from
     the start's Gaussian: O(α) at t_min, O(α²) when the reference is the mean and variance of the data.
 
     Args:
