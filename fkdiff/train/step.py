@@ -58,9 +58,9 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
 
 def init_state(params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
     """The state before the first step."""
-    zero = jnp.zeros((), jnp.int32)
-    # The average has its own buffers, since those of the state are donated to every step.
-    return TrainState(zero, params, jax.tree.map(jnp.copy, params), optimizer.init(params), zero, zero)
+    # Nothing is shared, since every buffer of the state is donated to the next step.
+    step, skipped, streak = (jnp.zeros((), jnp.int32) for _ in range(3))
+    return TrainState(step, params, jax.tree.map(jnp.copy, params), optimizer.init(params), skipped, streak)
 
 
 def ema_decay_at(step: Array, decay: float) -> Array:
@@ -120,3 +120,33 @@ def make_step(
         return new, {"loss": value, "gradient_norm": norm}
 
     return jax.jit(step, donate_argnums=0)
+
+
+def make_evaluation(
+    config: TrainConfig, form: Parameterization, apply: Callable[..., Array], repeats: int = 8
+) -> Callable[[PyTree, Dataset, Key], Array]:
+    """`evaluate(params, data, root) -> loss`, compiled: the same times and noise at every call.
+
+    Labels are never dropped, so the figure is the conditional model's; `repeats` draws per example tame its noise.
+    """
+    classes, objective = num_classes(config.data), config.objective
+
+    def evaluate(params: PyTree, data: Dataset, root: Key) -> Array:
+        examples, labels = jnp.asarray(data.examples), jnp.asarray(data.labels)
+
+        def once(key: Key) -> Array:
+            return batch_loss(
+                key,
+                form,
+                apply,
+                params,
+                examples,
+                labels if classes else None,
+                num_classes=classes,
+                weighting=objective.weighting,
+                times=objective.times,
+            )
+
+        return jax.lax.map(once, jax.random.split(stream(root, Use.PROBE), repeats)).mean()
+
+    return jax.jit(evaluate)

@@ -1,0 +1,46 @@
+"""What a person sees while a run trains: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import IO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+Report = Callable[[int, float, str], None]  # (step, examples per second, what was measured)
+
+
+@contextlib.contextmanager
+def progress(start: int, steps: int, stream: IO[str] | None = None) -> Iterator[Report]:
+    """Yields `report(step, speed, text)`, to be called as often as there is something to say.
+
+    Args:
+        start: Step that training starts at.
+        steps: Step that it ends at.
+        stream: Where to write; standard error by default, so that results can be piped.
+    """
+    console = Console(file=stream, stderr=stream is None, highlight=False)
+    if console.is_terminal:
+        columns = (
+            TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
+            BarColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(compact=True),
+        )
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task("train", total=steps, completed=start, text="compiling")
+            yield lambda step, speed, text: bar.update(
+                task, completed=step, text=f"{text}  {speed:,.0f} examples/s", refresh=True
+            )
+        return
+
+    began = time.monotonic()
+
+    def line(step: int, speed: float, text: str) -> None:
+        left = (time.monotonic() - began) / max(step - start, 1) * (steps - step)
+        console.print(f"step {step}/{steps}  {text}  {speed:,.0f} examples/s  {left:.0f} s left", soft_wrap=True)
+
+    yield line
