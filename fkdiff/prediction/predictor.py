@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, PyTree, Scalar, require
+from fkdiff.core import Array, FkdiffError, PyTree, Scalar, require
 from fkdiff.paths import Path
 
 
@@ -50,12 +50,15 @@ class Predictor(eqx.Module):
 
     def __call__(self, x: Array, t: Scalar) -> Prediction:
         """The prediction at position `x` (shape `self.shape`) and time `t` (a scalar)."""
+        self._require_one(x, "pred")
+        return self.rule(x, jnp.asarray(t, jnp.result_type(float)), self.cond)
+
+    def _require_one(self, x: Array, name: str) -> None:
         require(
             jnp.shape(x) == self.shape,
             f"x has shape {jnp.shape(x)} and this model takes ONE example of shape {self.shape}; "
-            "for a batch use jax.vmap(pred, (0, None)).",
+            f"for a batch use jax.vmap({name}, (0, None)).",
         )
-        return self.rule(x, jnp.asarray(t, jnp.result_type(float)), self.cond)
 
     def log_prob(self, x: Array, t: Scalar) -> Array:
         """log q_t(x), where the model knows it.
@@ -63,10 +66,11 @@ class Predictor(eqx.Module):
         Raises:
             FkdiffError: The model has no density; use `fkdiff.log_prob`, which integrates the flow.
         """
-        require(
-            self.log_density is not None,
-            "this model has no closed-form density; use fkdiff.log_prob(pred, x), which integrates the flow.",
-        )
+        if self.log_density is None:
+            raise FkdiffError(
+                "this model has no closed-form density; use fkdiff.log_prob(pred, x), which integrates the flow."
+            )
+        self._require_one(x, "pred.log_prob")
         return self.log_density(x, jnp.asarray(t, jnp.result_type(float)), self.cond)
 
     def given(self, cond: PyTree) -> Predictor:

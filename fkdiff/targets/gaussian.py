@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
+import numpy as np
 
 from fkdiff.core import Array, Key, PyTree, Scalar, concrete, require
 from fkdiff.paths import Path
@@ -103,6 +104,11 @@ def gaussian(mean, covariance) -> Gaussian:
         f"covariance has shape {covariance.shape}; pass a scalar, ({size},) or ({size}, {size}).",
     )
     if covariance.ndim == 2:
+        matrix = concrete(covariance)
+        require(
+            matrix is None or bool(np.allclose(matrix, matrix.T, rtol=1e-4, atol=1e-6 * np.abs(matrix).max())),
+            "covariance is not symmetric; pass (covariance + covariance.T) / 2 if that is what you mean.",
+        )
         values, vectors = jsl.eigh(covariance)
     else:
         values, vectors = jnp.broadcast_to(covariance, (size,)), jnp.eye(size, dtype=dtype)

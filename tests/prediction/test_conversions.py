@@ -1,0 +1,108 @@
+"""The five kinds of output say the same thing: in value, in gradient, and at both ends of every path."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fkdiff.paths as paths
+from fkdiff.errors import FkdiffError
+from fkdiff.prediction import KINDS, Parameterization
+
+PATHS = {
+    "vp": paths.variance_preserving,
+    "cosine": paths.cosine,
+    "ve": paths.variance_exploding,
+    "linear": paths.linear,
+    "table": lambda: paths.from_alphas_cumprod(np.cumprod(1 - np.linspace(5e-4, 0.1, 200))),
+}
+
+
+def output(kind, path, clean, noise, t):
+    """What a network of each kind is trained on, from the definition of each."""
+    alpha, sigma = path.alpha(t), path.sigma(t)
+    if kind == "velocity":  # the time derivative of the noised example itself
+        return jax.jvp(lambda t: path.noised(clean, noise, t), (t,), (jnp.ones_like(t),))[1]
+    return {"clean": clean, "noise": noise, "score": -noise / sigma, "v": alpha * noise - sigma * clean}[kind]
+
+
+def posterior_noise(x, t, path):
+    """Noise of a two-point data law {-1.2, 0.9}^2 with weights 0.3, 0.7, by Bayes' rule."""
+    alpha, sigma = path.alpha(t), path.sigma(t)
+    points = jnp.array([[-1.2, 0.5], [0.9, -0.4]])
+    log_weight = jnp.log(jnp.array([0.3, 0.7])) - ((x[None, :] - alpha * points) ** 2).sum(1) / (2 * sigma**2)
+    clean = jax.nn.softmax(log_weight) @ points
+    return clean, (x - alpha * clean) / sigma
+
+
+@pytest.mark.x64
+@pytest.mark.parametrize("name", PATHS)
+def test_the_four_views_come_back_from_every_kind(name):
+    path = PATHS[name]()
+    clean, noise = jnp.array([1.3, -0.7]), jnp.array([0.4, 1.9])
+
+    def gaps(kind, t):
+        form = Parameterization(path, kind)
+        x = path.noised(clean, noise, t)
+        out = form.target(clean, noise, t)
+        got = form.prediction(out, x, t)
+        alpha, sigma, alpha_dot, sigma_dot = path.rates(t)
+        expected = (clean, noise, alpha_dot * clean + sigma_dot * noise, -noise / sigma)
+        # Digits that no solve can keep: the clean part of x is α/σ of it at the noise end, and vice versa.
+        size = (1 + sigma / alpha, 1 + alpha / sigma, 1 + jnp.abs(expected[2]).max(), 1 + alpha / sigma**2)
+        views = [jnp.abs(a - b).max() / s for a, b, s in zip(got, expected, size, strict=True)]
+        return jnp.stack([*views, jnp.abs(out - output(kind, path, clean, noise, t)).max() / size[3]])
+
+    times = jnp.linspace(path.t_min, path.t_max, 5)
+    every = jax.jit(jax.vmap(lambda t: jnp.stack([gaps(kind, t) for kind in KINDS])))
+    assert every(times).max() <= 1e-10
+
+
+@pytest.mark.x64
+@pytest.mark.parametrize("name", PATHS)
+def test_kinds_agree_in_their_gradients(name):
+    """Jacobians in x and t of all four views, network of each kind against the clean kind."""
+    path = PATHS[name]()
+
+    def jacobians(kind):
+        def apply(params, x, t, cond):
+            return output(kind, path, *posterior_noise(x, t, path), t)
+
+        pred = Parameterization(path, kind).predictor(apply, None, (2,))
+        return lambda x, t: jnp.concatenate(
+            [leaf.ravel() for leaf in jax.tree.leaves(jax.jacfwd(lambda x, t: tuple(pred(x, t)), (0, 1))(x, t))]
+        )
+
+    def spread(t):
+        x = path.alpha(t) * jnp.array([0.3, -0.1]) + path.sigma(t) * jnp.array([0.8, -0.5])
+        every = jnp.stack([jacobians(kind)(x, t) for kind in KINDS])
+        return jnp.max(jnp.ptp(every, axis=0) / (1 + jnp.abs(every[0])))
+
+    worst = jax.jit(jax.vmap(spread))(jnp.linspace(path.t_min, path.t_max, 3))
+    assert worst.max() <= 1e-7
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_every_view_and_gradient_is_finite_at_both_ends_in_float32(name):
+    path = PATHS[name]()
+
+    def views(x, t):
+        return [Parameterization(path, kind).prediction(jnp.tanh(x), x, t) for kind in KINDS]
+
+    both = jax.jit(jax.vmap(lambda x, t: (views(x, t), jax.jacfwd(views, (0, 1))(x, t)), (None, 0)))
+    for leaf in jax.tree.leaves(both(jnp.array([0.3, -1.0]), jnp.stack([path.t_min, path.t_max]))):
+        assert np.all(np.isfinite(leaf))
+
+
+@pytest.mark.x64
+def test_v_of_the_cosine_path_is_minus_two_over_pi_velocity():
+    path = paths.cosine()
+    clean, noise = jnp.array([1.3]), jnp.array([-0.4])
+    v = Parameterization(path, "v").target(clean, noise, 0.37)
+    velocity = Parameterization(path, "velocity").target(clean, noise, 0.37)
+    assert jnp.abs(v + 2 / np.pi * velocity).max() <= 1e-14
+
+
+def test_a_misspelt_kind_is_answered_with_the_nearest():
+    with pytest.raises(FkdiffError, match=r'kind="velocty" is not one of .*; did you mean "velocity"'):
+        Parameterization(paths.linear(), kind="velocty")
