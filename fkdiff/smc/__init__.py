@@ -1,0 +1,33 @@
+"""Sequential Monte Carlo: one exact engine for every Feynman–Kac model.
+
+- `feynman_kac`: `FeynmanKac` (for one particle), `Population` (what the engine runs), `MoveInfo`, `lift`
+- `run`: `run_smc`: a scan of `engine.init`, `engine.step` and `engine.finish`
+- `resampling`: `systematic`, `stratified`, `multinomial`, `residual`; `adaptive` and `stop_gradient` decorate
+- `ancestors`: the same with injected uniforms
+- `weights`: ESS, log-mean-exp and other arithmetic of log-weights
+- `result`: `SMCResult` and `SMCInfo`; `health` says what is wrong with one, `saving` stores it
+- `evidence`: the standard error of log Ẑ from one run
+- `expectation`: `expectation` with an error bar that knows the genealogy; `resample` for equal weights
+- `replicate`: independent populations, pooled, with between-population errors
+"""
+
+from fkdiff.smc.engine import SMCState as SMCState
+from fkdiff.smc.engine import StepInfo as StepInfo
+from fkdiff.smc.engine import finish as finish
+from fkdiff.smc.engine import init as init
+from fkdiff.smc.engine import step as step
+from fkdiff.smc.feynman_kac import FeynmanKac as FeynmanKac
+from fkdiff.smc.feynman_kac import MoveInfo as MoveInfo
+from fkdiff.smc.feynman_kac import Population as Population
+from fkdiff.smc.feynman_kac import PopulationModel as PopulationModel
+from fkdiff.smc.feynman_kac import lift as lift
+from fkdiff.smc.resampling import adaptive as adaptive
+from fkdiff.smc.resampling import multinomial as multinomial
+from fkdiff.smc.resampling import residual as residual
+from fkdiff.smc.resampling import stop_gradient as stop_gradient
+from fkdiff.smc.resampling import stratified as stratified
+from fkdiff.smc.resampling import systematic as systematic
+from fkdiff.smc.result import SMCInfo as SMCInfo
+from fkdiff.smc.result import SMCResult as SMCResult
+from fkdiff.smc.run import run_smc as run_smc
+from fkdiff.smc.weights import ess as ess

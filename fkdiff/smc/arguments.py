@@ -1,0 +1,113 @@
+"""What can be refused before anything runs: one sentence each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fkdiff.core import Array, Key, PyTree, concrete, require
+from fkdiff.smc.feynman_kac import FeynmanKac, PopulationModel, lift
+
+
+def check_key(key: Key) -> Key:
+    """Refuses anything but one typed key."""
+    typed = hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    require(typed, "key must be a typed random key; make one with jax.random.key(seed).")
+    require(key.ndim == 0, f"key has shape {key.shape}; pass one key, or jax.vmap over many.")
+    return key
+
+
+def check_count(num_particles: Any) -> int:
+    """A population needs two particles to have weights worth comparing."""
+    whole = isinstance(num_particles, int | np.integer) and not isinstance(num_particles, bool)
+    require(
+        whole and num_particles >= 2,
+        f"num_particles={num_particles} must be a whole number of at least 2: with fewer there is nothing to weigh.",
+    )
+    return int(num_particles)
+
+
+def check_choice(on_nan: str) -> str:
+    """What to do with a NaN weight."""
+    require(
+        on_nan in ("error", "kill"),
+        f'on_nan="{on_nan}" is neither "error" (the run fails) nor "kill" (weight zero, counted, result biased).',
+    )
+    return on_nan
+
+
+def check_times(grid: Any, model: FeynmanKac | PopulationModel) -> Array:
+    """Refuses a grid that does not increase strictly or leaves the model's `time_range`.
+
+    Values are checked when they are known; when traced, the status carries the verdict.
+    """
+    grid = jnp.asarray(grid, jnp.result_type(float))
+    require(
+        grid.ndim == 1 and grid.shape[0] >= 2,
+        f"grid has shape {grid.shape}; a run needs at least two times in one dimension: use fkdiff.grid.",
+    )
+    times = concrete(grid)
+    if times is None:
+        return grid
+    require(
+        bool(np.all(np.diff(times) > 0)),
+        "grid must increase strictly (t = 0 is noise and t = 1 is data): sort it or use fkdiff.grid.",
+    )
+    bounds = [concrete(t) for t in getattr(model, "time_range", ())]
+    if len(bounds) == 2 and bounds[0] is not None and bounds[1] is not None:
+        low, high, slack = float(bounds[0]), float(bounds[1]), 1e-6
+        require(
+            bool(low - slack <= times[0] and times[-1] <= high + slack),
+            f"grid runs from {times[0]:.4g} to {times[-1]:.4g}, outside the model's times [{low:.4g}, {high:.4g}]; "
+            "use fkdiff.grid with the model's path.",
+        )
+    return grid
+
+
+def lifted(model: FeynmanKac | PopulationModel, chunk: int | None) -> PopulationModel:
+    """The population form; `chunk` belongs to a model of one particle, which the engine maps."""
+    require(
+        chunk is None or (isinstance(chunk, int | np.integer) and chunk >= 1),
+        f"chunk={chunk} must be None or a whole number of at least 1: the particles per model call.",
+    )
+    require(
+        chunk is None or isinstance(model, FeynmanKac) or not hasattr(model, "move"),
+        f"chunk={chunk} has no effect on a {type(model).__name__}, which maps its own particles: give chunk to its "
+        "constructor.",
+    )
+    require(
+        isinstance(model, FeynmanKac) or all(hasattr(model, name) for name in ("initial", "move")),
+        f"model is a {type(model).__name__}; pass a FeynmanKac, a Population, or something with its members, such as "
+        "target.feynman_kac().",
+    )
+    return lift(model, chunk)
+
+
+def check_log_weights(values: Any, num_particles: int, origin: str) -> Array:
+    """Refuses log-potentials that are not one floating number per particle."""
+    values = jnp.asarray(values)
+    require(
+        values.shape == (num_particles,),
+        f"{origin} has shape {values.shape} for {num_particles} particles; a log-potential is one number per "
+        "particle: sum over the event's axes.",
+    )
+    require(
+        bool(jnp.issubdtype(values.dtype, jnp.floating)),
+        f"{origin} has dtype {values.dtype}; a log-potential is a floating number: return it as a float.",
+    )
+    return values
+
+
+def check_particles(particles: PyTree, num_particles: int) -> PyTree:
+    """Refuses populations whose leaves do not share the particle axis."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(particles):
+        shape = jnp.shape(leaf)
+        require(
+            len(shape) >= 1 and shape[0] == num_particles,
+            f"particles{jax.tree_util.keystr(path)} has shape {shape}; its first axis must hold the "
+            f"{num_particles} particles.",
+        )
+    return particles

@@ -1,0 +1,287 @@
+"""The one engine: `init`, `step`, `finish`, and `run_smc`, which is a scan of them.
+
+One step is: if the resampler says so, resample (every leaf of the particles at once) and refresh; then move and add
+the increments. The last population is never resampled. Invariant, for every N, resampler and threshold:
+
+    E[ exp(log_normalizer) · Σ W_i φ(x_i) ] = Γ_K(φ)          (bounded G)
+
+Log-weights are unnormalised, those since the last resampling. A resampling moves their log-mean-exp, over all N
+particles and the dead among them, into the normaliser.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from fkdiff.core import Array, Key, PyTree, Status, stream, take, worst
+from fkdiff.core.keys import Use
+from fkdiff.smc import arguments
+from fkdiff.smc.feynman_kac import FeynmanKac, MoveInfo, PopulationModel
+from fkdiff.smc.resampling import Resampler, adaptive, scheme, systematic
+from fkdiff.smc.result import SMCInfo, SMCResult
+from fkdiff.smc.weights import compensated_add, ess, log_mean_exp, spread
+
+Model = FeynmanKac | PopulationModel
+
+
+class SMCState(eqx.Module):
+    """A weighted population between two steps.
+
+    Attributes:
+        particles: Pytree with leading axis N.
+        log_weights: Since the last resampling, (N,).
+        log_normalizer: What past resamplings and constants contributed; the current weights are not in it yet.
+        compensation: Rounding error carried by the compensated sum of `log_normalizer`.
+        ancestors: Time-0 ancestor of each particle, int32 (N,).
+        step: Moves made so far.
+        evaluations: Model calls per particle so far.
+        jvps: Jacobian products per particle so far.
+        status: The first `Status` that was not OK.
+        status_step: The step at which it appeared; 0 is the initial draw.
+        bad_count: How many particles it concerned.
+        bad_index: The first of them.
+        killed: NaN weights set to zero under `on_nan="kill"`.
+    """
+
+    particles: PyTree
+    log_weights: Array
+    log_normalizer: Array
+    compensation: Array
+    ancestors: Array
+    step: Array
+    evaluations: Array
+    jvps: Array
+    status: Array
+    status_step: Array
+    bad_count: Array
+    bad_index: Array
+    killed: Array
+
+
+class StepInfo(NamedTuple):
+    """What one step reports; all scalars.
+
+    Attributes:
+        ess: Effective sample size after the move.
+        resampled: Whether the population was resampled before it.
+        residual: sd_w(g + Aθ) Δt, this step's share of R.
+        spread: Standard deviation of the living log-weights after the move.
+    """
+
+    ess: Array
+    resampled: Array
+    residual: Array
+    spread: Array
+
+
+def init(key: Key, model: Model, num_particles: int, t: Array, chunk: int | None = None) -> SMCState:
+    """Draws the first population, with log G_0 as its log-weights.
+
+    Args:
+        key: The run's key; `init` and every `step` take the same one.
+        model: A `FeynmanKac` (for one particle) or any population model.
+        num_particles: N.
+        t: The first grid time.
+        chunk: Particles per model call, for a `FeynmanKac`.
+    """
+    key = stream(jax.random.fold_in(key, 0), Use.INITIAL)
+    particles, log_g0, info = arguments.lifted(model, chunk).initial(key, num_particles, t)
+    log_g0 = arguments.check_log_weights(log_g0, num_particles, "log_g0 of the initial draw")
+    # Half precision cannot count particles: weights have at least single precision.
+    log_g0 = log_g0.astype(jnp.promote_types(log_g0.dtype, jnp.float32))
+    zero, none = jnp.zeros((), log_g0.dtype), jnp.int32(0)
+    state = SMCState(
+        particles=arguments.check_particles(jax.tree.map(jnp.asarray, particles), num_particles),
+        log_weights=jnp.zeros_like(log_g0),
+        log_normalizer=zero,
+        compensation=zero,
+        ancestors=jnp.arange(num_particles, dtype=jnp.int32),
+        step=none,
+        evaluations=none,
+        jvps=none,
+        status=jnp.int32(Status.OK),
+        status_step=none,
+        bad_count=none,
+        bad_index=none,
+        killed=none,
+    )
+    return _account(_weigh(state, log_g0, "error", info.status), info)
+
+
+def step(
+    key: Key,
+    model: Model,
+    state: SMCState,
+    t0: Array,
+    t1: Array,
+    resample: Resampler | None = None,
+    on_nan: str = "error",
+    chunk: int | None = None,
+) -> tuple[SMCState, StepInfo]:
+    """Resamples and refreshes if the resampler says so, then moves from t0 to t1 and adds the increments.
+
+    Args:
+        key: The run's key, the same at every step: the step's own is folded in from `state.step`.
+        model: As in `init`.
+        state: From `init` or the last `step`.
+        t0: Time of the state.
+        t1: Time to move to, t1 > t0.
+        resample: A resampler; `adaptive(systematic, 0.5)` by default.
+        on_nan: "error", or "kill" (weight zero, counted).
+        chunk: As in `init`.
+    """
+    model = arguments.lifted(model, chunk)
+    resample = adaptive(systematic, 0.5) if resample is None else resample
+    number = state.step + 1
+    key = jax.random.fold_in(key, number)
+    state, resampled = _resample(key, model, state, t0, resample)
+    moved, increments, info = model.move(stream(key, Use.MOVE), state.particles, state.log_weights, t0, t1)
+    increments = arguments.check_log_weights(increments, state.log_weights.shape[0], "log_potential of a move")
+    on_time = jnp.where(t1 > t0, jnp.int32(Status.OK), jnp.int32(Status.BAD_GRID))
+    state = eqx.tree_at(lambda s: (s.particles, s.step), state, (moved, number))
+    state = _account(_weigh(state, increments, on_nan, worst(on_time, info.status)), info)
+    dtype = state.log_weights.dtype
+    share = jnp.asarray(info.residual, dtype)
+    return state, StepInfo(ess(state.log_weights), resampled, share, spread(state.log_weights))
+
+
+def _resample(
+    key: Key, model: PopulationModel, state: SMCState, t: Array, resample: Resampler
+) -> tuple[SMCState, Array]:
+    """Asks the resampler; gathers, refreshes and banks the evidence only if it resampled."""
+    before = state.log_weights
+    ancestors, log_weights, resampled = resample(stream(key, Use.RESAMPLE), before)
+    refresh = getattr(model, "refresh", None)
+
+    def gather(operands):
+        particles, lineage = take(operands, ancestors)
+        if refresh is not None:
+            particles = refresh(stream(key, Use.REFRESH), particles, t)
+        return particles, lineage, log_mean_exp(before)
+
+    def keep(operands):
+        return *operands, jnp.zeros((), before.dtype)
+
+    particles, lineage, banked = jax.lax.cond(resampled, gather, keep, (state.particles, state.ancestors))
+    total, compensation = compensated_add(state.log_normalizer, state.compensation, banked)
+    evaluations, jvps = (getattr(model, "refresh_cost", None) or (0, 0)) if refresh is not None else (0, 0)
+    happened = resampled.astype(jnp.int32)
+    state = eqx.tree_at(
+        lambda s: (
+            s.particles, s.ancestors, s.log_weights, s.log_normalizer, s.compensation, s.evaluations, s.jvps
+        ),
+        state,
+        (
+            particles, lineage, log_weights, total, compensation,
+            state.evaluations + happened * evaluations, state.jvps + happened * jvps,
+        ),
+    )  # fmt: skip
+    return state, resampled
+
+
+def _weigh(state: SMCState, increments: Array, on_nan: str, status: Array | int) -> SMCState:
+    """Adds increments to the log-weights and records the first thing that goes wrong."""
+    before = state.log_weights
+    # The dead stay dead, whatever their increments are: nobody evaluates a potential on a path of mass zero.
+    after = jnp.where(before == -jnp.inf, before, before + increments.astype(before.dtype))
+    nan = jnp.isnan(after)
+    killed = state.killed
+    if on_nan == "kill":
+        killed = killed + nan.sum(dtype=jnp.int32)
+        after = jnp.where(nan, -jnp.inf, after)
+        nan = jnp.zeros_like(nan)
+    infinite, dead = after == jnp.inf, after == -jnp.inf
+    state = eqx.tree_at(lambda s: (s.log_weights, s.killed), state, (after, killed))
+    state = _record(state, status, jnp.zeros_like(nan))
+    state = _record(state, jnp.where(nan.any(), jnp.int32(Status.NAN), jnp.int32(Status.OK)), nan)
+    state = _record(state, jnp.where(infinite.any(), jnp.int32(Status.INFINITE), jnp.int32(Status.OK)), infinite)
+    return _record(state, jnp.where(dead.all(), jnp.int32(Status.EXTINCT), jnp.int32(Status.OK)), dead)
+
+
+def _record(state: SMCState, status: Array | int, concerned: Array) -> SMCState:
+    """Keeps the first failure, with its step, count and first index."""
+    status = jnp.asarray(status, jnp.int32)
+    first = (state.status == Status.OK) & (status != Status.OK)
+    news = (status, state.step, concerned.sum(dtype=jnp.int32), jnp.argmax(concerned).astype(jnp.int32))
+    where = lambda s: (s.status, s.status_step, s.bad_count, s.bad_index)  # noqa: E731
+    kept = tuple(jnp.where(first, new, old) for new, old in zip(news, where(state), strict=True))
+    return eqx.tree_at(where, state, kept)
+
+
+def _account(state: SMCState, info: MoveInfo) -> SMCState:
+    """Adds a move's constant to the normaliser and its cost to the account."""
+    constant = jnp.asarray(info.log_constant, state.log_normalizer.dtype)
+    total, compensation = compensated_add(state.log_normalizer, state.compensation, constant)
+    evaluations = state.evaluations + jnp.asarray(info.evaluations, jnp.int32)
+    jvps = state.jvps + jnp.asarray(info.jvps, jnp.int32)
+    return eqx.tree_at(
+        lambda s: (s.log_normalizer, s.compensation, s.evaluations, s.jvps),
+        state,
+        (total, compensation, evaluations, jvps),
+    )
+
+
+def finish(
+    model: Model,
+    state: SMCState,
+    grid: Array,
+    first_ess: Array,
+    steps: StepInfo,
+    resample: Resampler | None = None,
+    collected: Any = None,
+    on_nan: str = "error",
+    chunk: int | None = None,
+) -> SMCResult:
+    """Applies the model's final potential and `extract`, and closes the normaliser.
+
+    Args:
+        model: As in `init`.
+        state: After the last step.
+        grid: The times visited, (K + 1,).
+        first_ess: ESS of the first population.
+        steps: `StepInfo` of every step, stacked, (K,).
+        resample: What `step` was given; only its family is read.
+        collected: Passed through.
+        on_nan: As in `step`.
+        chunk: As in `init`.
+    """
+    model = arguments.lifted(model, chunk)
+    final, extract = getattr(model, "final", None), getattr(model, "extract", None)
+    if final is not None:
+        last = arguments.check_log_weights(final(state.particles), state.log_weights.shape[0], "log_final")
+        state = _weigh(state, last, on_nan, Status.OK)
+    particles = state.particles if extract is None else extract(state.particles)
+    log_weights = state.log_weights
+    nan = _holds_nan(particles, log_weights.shape[0]) & (log_weights > -jnp.inf)
+    state = _record(state, jnp.where(nan.any(), jnp.int32(Status.NAN), jnp.int32(Status.OK)), nan)
+    total, _ = compensated_add(state.log_normalizer, state.compensation, log_mean_exp(log_weights))
+    info = SMCInfo(
+        times=grid,
+        ess=jnp.concatenate([first_ess[None], steps.ess[:-1], ess(log_weights)[None]]),
+        residual=steps.residual,
+        resampled=steps.resampled,
+        spread=steps.spread,
+        ancestors=state.ancestors,
+        evaluations=state.evaluations,
+        jvps=state.jvps,
+        status=state.status,
+        status_step=state.status_step,
+        bad_count=state.bad_count,
+        bad_index=state.bad_index,
+        killed=state.killed,
+    )
+    family = scheme(systematic if resample is None else resample)
+    return SMCResult(particles, log_weights, total, info, collected, family)
+
+
+def _holds_nan(particles: PyTree, count: int) -> Array:
+    """Which particles hold a NaN in any floating leaf, (N,)."""
+    found = jnp.zeros((count,), bool)
+    for leaf in jax.tree.leaves(particles):
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):
+            found = found | jnp.isnan(leaf).reshape(count, -1).any(axis=1)
+    return found

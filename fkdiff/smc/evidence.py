@@ -1,0 +1,60 @@
+"""The standard error of log Ẑ, from one run and its genealogy."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from fkdiff.core import Array
+from fkdiff.smc.result import SMCResult
+from fkdiff.smc.weights import ess, normalized
+
+# Below this many surviving ancestors, or above this variance, the estimate only bounds from below.
+FEW_ANCESTORS, LARGE_VARIANCE = 20, 0.3
+
+
+class EvidenceError(NamedTuple):
+    """The error of log Ẑ.
+
+    Attributes:
+        standard_error: √V.
+        is_lower_bound: Whether √V only bounds the error from below.
+    """
+
+    standard_error: Array
+    is_lower_bound: Array
+
+
+def ancestor_weights(out: SMCResult) -> Array:
+    """q_j, the final weight of all descendants of the time-0 particle j, (N,)."""
+    weights = normalized(out.log_weights)
+    return jnp.zeros_like(weights).at[out.info.ancestors].add(weights)
+
+
+def log_normalizer_error(out: SMCResult) -> EvidenceError:
+    """√V with V the relative variance of Ẑ, which is that of log Ẑ to first order.
+
+        no resampling          V = (N/ESS − 1)/(N − 1)
+        multinomial, residual  V = 1 − (N/(N − 1))^{R+1} (1 − Σ q_j²)         R resamplings
+        systematic, stratified V = Σ q_j² − 1/N
+
+    It is a lower bound when fewer than 20 ancestors survive or V > 0.3: a genealogy that has forgotten its start
+    cannot tell how uncertain that start was. Control couples the particles, which no genealogy shows: prefer
+    `fkdiff.replicate` there.
+
+    References: Lee and Whiteley (2018), eq. 9; Chan and Lai (2013), eq. 2.19.
+    """
+    shares = ancestor_weights(out)
+    count = shares.shape[0]
+    squares, resamplings = jnp.sum(shares**2), out.info.resamplings
+    if out.scheme in ("multinomial", "residual"):
+        factor = (count / (count - 1)) ** (resamplings + 1).astype(shares.dtype)
+        lineage = 1 - factor * (1 - squares)
+    else:
+        lineage = squares - 1 / count
+    independent = (count / ess(out.log_weights) - 1) / (count - 1)
+    variance = jnp.where(resamplings > 0, lineage, independent)
+    survivors = jnp.sum(shares > 0)
+    doubtful = (survivors < min(FEW_ANCESTORS, count)) | (variance > LARGE_VARIANCE) | (variance < 0)
+    return EvidenceError(jnp.sqrt(jnp.maximum(variance, 0.0)), doubtful)

@@ -1,0 +1,88 @@
+"""`run_smc`: a Feynman–Kac model, a grid and a resampler in; a weighted population out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from fkdiff.core import Array, Key
+from fkdiff.smc import arguments, engine
+from fkdiff.smc.engine import Model
+from fkdiff.smc.resampling import Resampler, adaptive, systematic
+from fkdiff.smc.result import SMCResult
+from fkdiff.smc.weights import ess
+
+
+def run_smc(
+    key: Key,
+    model: Model,
+    grid: Array,
+    num_particles: int = 1024,
+    resample: Resampler | None = None,
+    chunk: int | None = None,
+    collect: Callable[..., Any] | None = None,
+    on_nan: str = "error",
+) -> SMCResult:
+    """Weighted particles of the law ∝ Γ_K and an unbiased estimate of its mass, exp(out.log_normalizer).
+
+    Args:
+        key: One typed key. Results depend on it, on the model and on N, never on `chunk` or the device count.
+        model: A `FeynmanKac` (for one particle) or any population model, such as `target.feynman_kac()`.
+        grid: Times in strictly increasing order, (K + 1,); `fkdiff.grid` makes them.
+        num_particles: N, at least 2.
+        resample: A resampler; `adaptive(systematic, 0.5)` by default.
+        chunk: Particles per model call, for a `FeynmanKac`; bounds memory, changes nothing else.
+        collect: `collect(particles, log_weights, t)`, called at every grid time on what `out.particles` would hold;
+            stacked along a leading axis of K + 1 in `out.collected`. Only the last population is kept otherwise.
+        on_nan: "error" lets a NaN weight fail the run with its step, count and first index; "kill" gives it weight
+            zero, counts it in `info.killed` and marks the result biased.
+
+    Returns:
+        `SMCResult`. Call `fkdiff.check` on it: numerical failures ride in its status and never raise by themselves.
+
+    Raises:
+        FkdiffError: An argument, or the shape of a log-potential, is wrong.
+
+    Cost: the model's own, plus O(N) per step; `info.evaluations` and `info.jvps` count model calls per particle.
+    A second call with another key, or other leaf values in `model`, `grid` or `resample`, compiles nothing; functions
+    are compared by identity, so build them once.
+
+    Gradients: pathwise through moves and weights. Through a resampling the choice of ancestors carries none, which
+    biases them: wrap the resampler in `fkdiff.smc.stop_gradient`, or use the identities of `fkdiff.gradients`.
+
+    References: Del Moral (2004), chapter 11; Chopin and Papaspiliopoulos (2020), chapter 10.
+    """
+    key = arguments.check_key(key)
+    grid = arguments.check_times(grid, model)
+    num_particles = arguments.check_count(num_particles)
+    resample = adaptive(systematic, 0.5) if resample is None else resample
+    return _run(key, model, grid, num_particles, resample, chunk, collect, arguments.check_choice(on_nan))
+
+
+def trajectory(key, model, grid, num_particles, resample, chunk, collect, on_nan) -> SMCResult:
+    """`run_smc` without argument checks or compilation, for drivers that compile around it."""
+    model = arguments.lifted(model, chunk)
+    extract = getattr(model, "extract", None)
+
+    def snapshot(state, t):
+        if collect is None:
+            return None
+        particles = state.particles if extract is None else extract(state.particles)
+        return collect(particles, state.log_weights, t)
+
+    def body(state, interval):
+        t0, t1 = interval
+        state, info = engine.step(key, model, state, t0, t1, resample, on_nan)
+        return state, (info, snapshot(state, t1))
+
+    first = engine.init(key, model, num_particles, grid[0])
+    state, (steps, rest) = jax.lax.scan(body, first, (grid[:-1], grid[1:]))
+    joined = jax.tree.map(lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b]), snapshot(first, grid[0]), rest)
+    return engine.finish(model, state, grid, ess(first.log_weights), steps, resample, joined, on_nan)
+
+
+_run = eqx.filter_jit(trajectory)
