@@ -105,7 +105,9 @@ def save(folder: Path, step: int, parts: dict[str, PyTree], config: dict[str, An
                 _write(temporary / f"{name}.safetensors", content)
             _write(temporary / _MANIFEST, _seal(manifest))
     except OSError as error:
-        raise FkdiffError(f"the checkpoint {target} could not be written ({error.strerror}); free some space.") from None
+        raise FkdiffError(
+            f"the checkpoint {target} could not be written ({error.strerror}); free some space."
+        ) from None
     _contents(target, _manifest(target), sum(part["bytes"] for part in manifest["files"].values()))
     for old in steps(folder)[KEEP:]:
         shutil.rmtree(folder / f"step_{old:08d}", ignore_errors=True)

@@ -130,9 +130,7 @@ class TrainConfig(Section):
     """A training run, whole."""
 
     data: Annotated[Digits | Toy, Field(discriminator="kind")]
-    path: Annotated[
-        VariancePreserving | Cosine | VarianceExploding | Linear, Field(discriminator="kind")
-    ] = Cosine()
+    path: Annotated[VariancePreserving | Cosine | VarianceExploding | Linear, Field(discriminator="kind")] = Cosine()
     model: Annotated[Mlp | Unet, Field(discriminator="kind")] = Mlp()
     objective: Objective = Objective()
     optim: Optim = Optim()

@@ -1,6 +1,6 @@
 """The matching loss: denoising score matching, flow matching and the rest are one regression.
 
-    L(θ) = E w(t) |apply(θ, α clean + σ noise, t) − (p clean + q noise)|²,    minimised by E[p clean + q noise | x_t]
+L(θ) = E w(t) |apply(θ, α clean + σ noise, t) − (p clean + q noise)|²,    minimised by E[p clean + q noise | x_t]
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The run folder, and a trained model read back from it.
 
-    RUN/config.yaml            the config, resolved
-    RUN/metrics.jsonl          one line per look
-    RUN/checkpoints/step_…/    see `checkpoint`; the newest two
-    RUN/samples.png            drawn when training ends
-    RUN/.lock                  held while a process trains
+RUN/config.yaml            the config, resolved
+RUN/metrics.jsonl          one line per look
+RUN/checkpoints/step_…/    see `checkpoint`; the newest two
+RUN/samples.png            drawn when training ends
+RUN/.lock                  held while a process trains
 """
 
 from __future__ import annotations
@@ -106,9 +106,7 @@ def load_predictor(run: str | Path, cond: int | None = None, ema: bool = True) -
 def find_run(run: str | Path) -> Path:
     """The run folder, if it is one."""
     folder = Path(run)
-    require(
-        folder.is_dir(), f"{folder}: there is no such run; train it with fkdiff train CONFIG --out {folder} first."
-    )
+    require(folder.is_dir(), f"{folder}: there is no such run; train it with fkdiff train CONFIG --out {folder} first.")
     require(
         (folder / "checkpoints").is_dir(),
         f"{folder} is not a run folder: it has no checkpoints; pass the folder that fkdiff train wrote.",
@@ -168,5 +166,3 @@ def forget_after(folder: Path, step: int) -> None:
         except (ValueError, KeyError, TypeError):
             continue
     write_file(file, "".join(line + "\n" for line in kept).encode())
-
-

@@ -1,0 +1,7 @@
+"""`python -m fkdiff.cli` is `fkdiff`."""
+
+import sys
+
+from fkdiff.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,130 @@
+"""Command-line options on top of a config file: `--optim.learning_rate 3e-4`, `model:unet`. Free of JAX."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import Any, TypeVar, get_args
+
+import tyro
+from pydantic import BaseModel
+
+from fkdiff.errors import FkdiffError
+from fkdiff.train.schema import validate
+
+C = TypeVar("C", bound=BaseModel)
+# Options of a union's present member are given directly; `model:unet` changes the member.
+_MARKERS = (tyro.conf.CascadeSubcommandArgs,)
+
+
+def override(config: C, words: list[str]) -> C:
+    """The config with command-line options applied.
+
+    Args:
+        config: What the file said.
+        words: Arguments such as ["--optim.steps", "200"].
+
+    Raises:
+        FkdiffError: One sentence with the option, what came and the next action.
+    """
+    config, words = _switched(config, words)
+    if not words:
+        return config
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            new, unknown = tyro.cli(
+                type(config),
+                default=config,
+                args=words,
+                config=_MARKERS,
+                use_underscores=True,
+                return_unknown_args=True,
+            )
+    except SystemExit:
+        unknown, new = words, config
+    if not unknown:
+        return new
+    # The config's own sentences are better than a parser's, where they apply.
+    validate(type(config), _merged(config, words), "the command line")
+    complaint = _first_sentence(said.getvalue()) or f"unknown argument {unknown[0]!r}"
+    raise FkdiffError(f"the command line: {complaint}; see --help.")
+
+
+def print_keys(config: BaseModel, prog: str) -> None:
+    """Prints every key that may be overridden, with its present value."""
+    with contextlib.suppress(SystemExit):
+        tyro.cli(type(config), default=config, args=["--help"], config=_MARKERS, use_underscores=True, prog=prog)
+
+
+def _first_sentence(box: str) -> str:
+    """The first paragraph inside the parser's frame, on one line."""
+    kept: list[str] = []
+    for line in box.splitlines()[1:]:
+        inside = line.strip("│|╭╮╰╯─+- ")
+        if not inside and kept:
+            break
+        kept.append(inside)
+    return " ".join(" ".join(kept).split())[:200]
+
+
+def _switched(config: C, words: list[str]) -> tuple[C, list[str]]:
+    """Applies `--path.kind linear`: the section becomes that kind, with its own defaults and options."""
+    for position, word in enumerate(words[:-1]):
+        *parents, last = word.removeprefix("--").split(".")
+        if not word.startswith("--") or last != "kind" or not _is_union(config, parents):
+            continue
+        data: dict[str, Any] = config.model_dump(mode="json")
+        prefix = "--" + ".".join(parents) + "."
+        section: Any = data
+        for name in parents[:-1]:
+            section = section[name]
+        if section[parents[-1]]["kind"] == words[position + 1]:
+            continue
+        groups = _pairs(words)
+        section[parents[-1]] = {
+            option.removeprefix(prefix): values[0] if len(values) == 1 else values
+            for option, *values in groups
+            if option.startswith(prefix)
+        }
+        rest = [word for group in groups if not group[0].startswith(prefix) for word in group]
+        return _switched(validate(type(config), data, "the command line"), rest)
+    return config, words
+
+
+def _pairs(words: list[str]) -> list[tuple[str, ...]]:
+    """Options with the words up to the next option."""
+    groups: list[list[str]] = []
+    for word in words:
+        if word.startswith("--") or not groups:
+            groups.append([word])
+        else:
+            groups[-1].append(word)
+    return [tuple(group) for group in groups]
+
+
+def _is_union(config: BaseModel, parents: list[str]) -> bool:
+    """Whether the section at `parents` may be of several kinds."""
+    here: Any = config
+    annotation: Any = None
+    for name in parents:
+        if not isinstance(here, BaseModel) or name not in type(here).model_fields:
+            return False
+        annotation = type(here).model_fields[name].annotation
+        here = getattr(here, name)
+    return len(get_args(annotation)) > 1 and isinstance(here, BaseModel)
+
+
+def _merged(config: BaseModel, words: list[str]) -> dict[str, Any]:
+    """The config as data with `--a.b value` set."""
+    data = config.model_dump(mode="json")
+    for option, *values in _pairs(words):
+        if not option.startswith("--") or not values:
+            continue
+        *parents, last = option.removeprefix("--").replace("-", "_").split(".")
+        section: Any = data
+        for name in parents:
+            section = section.setdefault(name, {}) if isinstance(section, dict) else None
+        if isinstance(section, dict):
+            section[last] = values[0] if len(values) == 1 else values
+    return data

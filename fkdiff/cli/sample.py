@@ -1,0 +1,76 @@
+"""`fkdiff sample RUN --out OUT`: samples.npz, samples.png and the settings that made them."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import math
+from pathlib import Path
+
+from fkdiff.errors import FkdiffError, require
+from fkdiff.train.files import check_name, fresh_folder, refuse_existing, write_file
+
+
+def run(arguments: argparse.Namespace, rest: list[str]) -> int:
+    """Draws and saves samples."""
+    out, label = _checked(arguments)
+
+    from fkdiff.cli.cache import enable_cache
+    from fkdiff.train.run import load_run
+
+    enable_cache()
+    loaded = load_run(arguments.run)
+    known = loaded.config.sampling
+    wanted = {"num_steps": arguments.steps, "solver": arguments.solver, "guidance": arguments.guidance}
+    options = known.model_copy(update={k: v for k, v in wanted.items() if v is not None})
+    loaded = loaded._replace(config=loaded.config.model_copy(update={"sampling": options}))
+    labels = list(range(loaded.num_classes)) if label == "all" else [label]
+    require(bool(labels), "--class=all: this model was trained without classes; leave it out.")
+    _draw(loaded, labels, arguments, out)
+    print(f"{arguments.out}: {arguments.num * len(labels)} samples.")
+    return 0
+
+
+def _checked(arguments: argparse.Namespace) -> tuple[Path, int | str | None]:
+    """Everything that can be refused before JAX is imported."""
+    out = check_name(arguments.out)
+    refuse_existing(out)
+    require(
+        arguments.run.is_dir(), f"{arguments.run}: there is no such run; train it with fkdiff train CONFIG --out first."
+    )
+    for name, least in {"num": 1, "steps": 1}.items():
+        value = getattr(arguments, name)
+        require(value is None or value >= least, f"--{name}={value} must be a whole number of at least {least}.")
+    require(0 <= arguments.seed < 2**32, f"--seed={arguments.seed} is outside [0, 2**32); choose one inside.")
+    scale = arguments.guidance
+    require(scale is None or math.isfinite(scale), f"--guidance={scale} must be a finite number; 1 is unguided.")
+    if arguments.label in (None, "all"):
+        return out, arguments.label
+    try:
+        return out, int(arguments.label)
+    except ValueError:
+        raise FkdiffError(f"--class={arguments.label} is neither a whole number nor all; pass a class label.") from None
+
+
+def _draw(loaded, labels, arguments: argparse.Namespace, out: Path) -> None:
+    import numpy as np
+
+    from fkdiff.core.keys import seed_key
+    from fkdiff.train.pictures import digits_png, points_png, sample_classes
+
+    count = arguments.num
+    samples = sample_classes(seed_key(arguments.seed), loaded, labels, count)
+    samples = samples.reshape(-1, *samples.shape[2:])
+    require(bool(np.isfinite(samples).all()), "some samples are not finite; use more --steps, or --guidance nearer 1.")
+    classes = np.repeat([-1 if label is None else label for label in labels], count)
+    buffer = io.BytesIO()
+    np.savez(buffer, samples=samples, classes=classes)
+    digits = loaded.config.data.kind == "digits"
+    columns = count if len(labels) > 1 else math.ceil(math.sqrt(count))
+    options = loaded.config.sampling.model_dump() | {"num_samples": count, "seed": arguments.seed, "classes": labels}
+    facts = {"run": str(arguments.run), "step": loaded.step, "config_hash": loaded.config_hash, "sampling": options}
+    with fresh_folder(out) as folder:
+        write_file(folder / "samples.npz", buffer.getvalue())
+        write_file(folder / "samples.png", digits_png(samples, columns) if digits else points_png(samples))
+        write_file(folder / "sample.json", json.dumps(facts, indent=1).encode())

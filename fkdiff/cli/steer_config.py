@@ -1,0 +1,102 @@
+"""What a steering config may say: one task and the engine that runs it. Free of JAX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from fkdiff.train.schema import Finite, Positive, Section, Seed, validate
+from fkdiff.train.yaml import read_yaml
+
+Label = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, le=2**22)]
+
+
+class Guidance(Section):
+    """q(x)^(1 − scale) q(x | label)^scale, exactly: what classifier-free guidance aims at."""
+
+    kind: Literal["guidance"] = "guidance"
+    label: Label
+    scale: Finite = 2.0
+
+
+class Anneal(Section):
+    """q(x | label)^beta, or q(x)^beta without a label: colder for beta > 1."""
+
+    kind: Literal["anneal"] = "anneal"
+    beta: Positive = 1.5
+    label: Label | None = None
+
+
+class Product(Section):
+    """Π_i q(x | labels_i)^exponents_i."""
+
+    kind: Literal["product"] = "product"
+    labels: Annotated[tuple[Label, ...], Field(min_length=1, max_length=16)]
+    exponents: Annotated[tuple[Finite, ...], Field(min_length=1, max_length=16)]
+
+    @model_validator(mode="after")
+    def _agree(self) -> Product:
+        if len(self.labels) != len(self.exponents):
+            raise ValueError(f"task.exponents has {len(self.exponents)} entries and task.labels {len(self.labels)}")
+        if sum(self.exponents) <= 0:
+            raise ValueError("task.exponents must have a positive sum; otherwise the product has no finite mass")
+        return self
+
+
+class ClassLogit(Section):
+    """strength × log p(target | x) of a classifier trained on the reward part of the digits."""
+
+    kind: Literal["class_logit"] = "class_logit"
+    target: Label
+    strength: Finite = 1.0
+
+
+class Ink(Section):
+    """−½ strength (mean grey level − target)², grey levels in [0, 1]."""
+
+    kind: Literal["ink"] = "ink"
+    target: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.4
+    strength: Finite = 1000.0
+
+
+class Reward(Section):
+    """q(x | label) e^{r(x)}, or q(x) e^{r(x)} without a label."""
+
+    kind: Literal["reward"] = "reward"
+    reward: Annotated[ClassLogit | Ink, Field(discriminator="kind")]
+    label: Label | None = None
+    ramp: Literal["linear", "quadratic", "snr"] = "linear"  # how the reward is switched on, 0 at t = 0 and 1 at t = 1
+    on: Literal["x", "clean"] = "x"  # what the reward sees on the way
+
+
+class Engine(Section):
+    """How the particles move; see `WeightedSDE.feynman_kac` and `run_smc`."""
+
+    num_particles: Count = 512
+    num_steps: Annotated[int, Field(ge=1, le=10**5)] = 32
+    step: Literal["euler", "heun", "rk4", "exponential"] = "heun"
+    noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    control: Literal["none", "affine", "score", "score+reward"] = "score"
+    resample_threshold: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.5
+    num_populations: Annotated[int, Field(ge=1, le=1024)] = 1
+
+
+class SteerConfig(Section):
+    """A steering run, whole."""
+
+    task: Annotated[Guidance | Anneal | Product | Reward, Field(discriminator="kind")]
+    engine: Engine = Engine()
+    num_samples: Count = 100
+    seed: Seed = 0
+
+
+def load_steer_config(file: str | Path) -> SteerConfig:
+    """Reads a steering config from a YAML file.
+
+    Raises:
+        FkdiffError: One sentence with the file, the key, what came and the next action.
+    """
+    return validate(SteerConfig, read_yaml(file), str(file))
