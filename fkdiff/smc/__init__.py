@@ -7,6 +7,7 @@
 - `weights`: ESS, log-mean-exp and other arithmetic of log-weights
 - `result`: `SMCResult` and `SMCInfo`; `health` says what is wrong with one, `saving` stores it
 - `evidence`: the standard error of log Ẑ from one run
+- `estimate`: `Estimate`: a value, its standard error and the interval
 - `expectation`: `expectation` with an error bar that knows the genealogy; `resample` for equal weights
 - `replicate`: independent populations, pooled, with between-population errors
 """
@@ -16,11 +17,17 @@ from fkdiff.smc.engine import StepInfo as StepInfo
 from fkdiff.smc.engine import finish as finish
 from fkdiff.smc.engine import init as init
 from fkdiff.smc.engine import step as step
+from fkdiff.smc.estimate import Estimate as Estimate
+from fkdiff.smc.evidence import log_normalizer_error as log_normalizer_error
+from fkdiff.smc.expectation import expectation as expectation
+from fkdiff.smc.expectation import resample as resample
 from fkdiff.smc.feynman_kac import FeynmanKac as FeynmanKac
 from fkdiff.smc.feynman_kac import MoveInfo as MoveInfo
 from fkdiff.smc.feynman_kac import Population as Population
 from fkdiff.smc.feynman_kac import PopulationModel as PopulationModel
 from fkdiff.smc.feynman_kac import lift as lift
+from fkdiff.smc.replicate import Replicates as Replicates
+from fkdiff.smc.replicate import replicate as replicate
 from fkdiff.smc.resampling import adaptive as adaptive
 from fkdiff.smc.resampling import multinomial as multinomial
 from fkdiff.smc.resampling import residual as residual

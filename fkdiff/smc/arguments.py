@@ -24,7 +24,7 @@ def check_count(num_particles: Any) -> int:
     """A population needs two particles to have weights worth comparing."""
     whole = isinstance(num_particles, int | np.integer) and not isinstance(num_particles, bool)
     require(
-        whole and num_particles >= 2,
+        bool(whole and num_particles >= 2),
         f"num_particles={num_particles} must be a whole number of at least 2: with fewer there is nothing to weigh.",
     )
     return int(num_particles)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import jax
 import numpy as np
 
-from fkdiff.core import Status, require
+from fkdiff.core import Status, concrete, require
 from fkdiff.core.status import SENTENCES
 from fkdiff.smc.evidence import FEW_ANCESTORS, ancestor_weights, log_normalizer_error
 from fkdiff.smc.result import SMCResult
@@ -16,7 +15,7 @@ COLLAPSED, DOMINANT, STARVED = 0.05, 0.5, 2.0
 def problems(out: SMCResult) -> tuple[list[str], list[str]]:
     """(errors, doubts) of one run, on the host; see `fkdiff.check`."""
     require(
-        not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(out)),
+        known(out),
         "a result can be checked only outside jit, grad and vmap; return it and check what comes back.",
     )
     require(
@@ -28,6 +27,11 @@ def problems(out: SMCResult) -> tuple[list[str], list[str]]:
     if status != Status.OK:
         return [_failure(out, status)], []
     return [], _doubts(out)
+
+
+def known(out: SMCResult) -> bool:
+    """Whether the result can be read now, rather than being traced."""
+    return all(concrete(value) is not None for value in (out.log_normalizer, out.log_weights, out.info.status))
 
 
 def _failure(out: SMCResult, status: Status) -> str:

@@ -15,6 +15,7 @@ terms; `stop_gradient` restores them, and `fkdiff.gradients` holds identities th
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -130,11 +131,17 @@ def stop_gradient(resampler: Resampler) -> StopGradient:
     return StopGradient(resampler)
 
 
-SCHEMES = {systematic: "systematic", stratified: "stratified", multinomial: "multinomial", residual: "residual"}
+SCHEMES = (
+    (systematic, "systematic"),
+    (stratified, "stratified"),
+    (multinomial, "multinomial"),
+    (residual, "residual"),
+)
 
 
 def scheme(resampler: Resampler) -> str:
     """The family under all decorators, which decides the evidence's error formula; "other" if it is a stranger."""
-    while hasattr(resampler, "resampler"):
-        resampler = resampler.resampler  # type: ignore[attr-defined]
-    return SCHEMES.get(resampler, "other")
+    base: Any = resampler
+    while hasattr(base, "resampler"):
+        base = base.resampler
+    return next((name for known, name in SCHEMES if known is base), "other")

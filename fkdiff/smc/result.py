@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 import equinox as eqx
-import jax
+import jax.numpy as jnp
 
 from fkdiff.core import Array, PyTree
 
@@ -99,10 +99,9 @@ class SMCResult(eqx.Module):
         return load(path)
 
     def __repr__(self) -> str:
-        if self.log_normalizer.ndim or any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(self)):
-            return eqx.tree_pformat(self)
-        from fkdiff.smc.health import table
+        from fkdiff.smc.health import known, table
 
-        return table(self)
+        batched = jnp.ndim(self.log_normalizer) > 0
+        return eqx.tree_pformat(self) if batched or not known(self) else table(self)
 
     __str__ = __repr__

@@ -69,7 +69,7 @@ def load(path: str | os.PathLike) -> SMCResult:
         raise FkdiffError(f"no result at {str(path)!r}; give the path of a file that out.save wrote.") from None
     except (
         OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError,
-        zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError,
+        zipfile.BadZipFile, zlib.error, MemoryError, RuntimeError,
     ) as cause:  # fmt: skip
         raise FkdiffError(
             f"{str(path)!r} is damaged or not a saved result ({type(cause).__name__}); restore it or run again."
