@@ -35,4 +35,3 @@ _NAMES = {
 }
 
 __getattr__, __dir__ = _attach(__name__, _NAMES)
-__all__ = list(_NAMES)  # noqa: PLE0604

@@ -68,7 +68,8 @@ class Model(nnx.Module):
             (size,) = shape
             self.network = nn.MLP(size, section.width, section.depth, classes, rngs=rngs)
         else:
-            self.network = nn.UNet(shape, section.channels, section.levels, classes, rngs=rngs)
+            height, width, colours = shape
+            self.network = nn.UNet((height, width, colours), section.channels, section.levels, classes, rngs=rngs)
 
     def __call__(self, x: Array, t: Array, cond: PyTree = None) -> Array:
         return self.network(x, t, cond)

@@ -111,11 +111,12 @@ def parse_yaml(text: str, source: str = "config") -> dict[str, Any]:
     finally:
         if loader is not None:
             loader.dispose()
-    require(
-        isinstance(data, dict),
-        f"{source}: the file holds {'nothing' if data is None else f'a {type(data).__name__}'} where sections "
-        "such as model: and optim: belong; start from a file in configs/.",
-    )
+    if not isinstance(data, dict):
+        held = "nothing" if data is None else f"a {type(data).__name__}"
+        raise FkdiffError(
+            f"{source}: the file holds {held} where sections such as model: and optim: belong; start from a file in "
+            "configs/."
+        )
     return data
 
 
