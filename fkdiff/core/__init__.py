@@ -10,11 +10,7 @@
 """
 
 from fkdiff.core.checking import check as check
-from fkdiff.errors import FkdiffError as FkdiffError
-from fkdiff.errors import FkdiffWarning as FkdiffWarning
-from fkdiff.errors import choose as choose
 from fkdiff.core.concrete import concrete as concrete
-from fkdiff.errors import require as require
 from fkdiff.core.keys import particle_keys as particle_keys
 from fkdiff.core.keys import stream as stream
 from fkdiff.core.status import Status as Status
@@ -23,8 +19,12 @@ from fkdiff.core.trees import chunked_vmap as chunked_vmap
 from fkdiff.core.trees import select as select
 from fkdiff.core.trees import take as take
 from fkdiff.core.types import Array as Array
-from fkdiff.core.types import Key as Key
 from fkdiff.core.types import Kernel as Kernel
+from fkdiff.core.types import Key as Key
 from fkdiff.core.types import PyTree as PyTree
 from fkdiff.core.types import Scalar as Scalar
 from fkdiff.core.types import Transition as Transition
+from fkdiff.errors import FkdiffError as FkdiffError
+from fkdiff.errors import FkdiffWarning as FkdiffWarning
+from fkdiff.errors import choose as choose
+from fkdiff.errors import require as require

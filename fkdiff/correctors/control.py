@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from fkdiff.core import Array
 
-RIDGE = 1e-6  # relative to unit-variance columns: below float32 noise, above an exact collinearity
+RIDGE = 1e-4  # relative to unit-variance columns: x and s_i are collinear while the noise dominates
 
 
 class Fit(NamedTuple):
@@ -65,7 +65,7 @@ def solve(rates: Array, columns: Array, log_weights: Array) -> Fit:
     if columns.shape[1] == 0:
         return Fit(jnp.zeros((0,), g.dtype), rates, _spread(weights, g))
     a = jnp.where(alive, columns, 0.0)
-    affordable = jnp.arange(a.shape[1]) * 10 < 1 / jnp.sum(weights**2) - 9.999
+    affordable = 10 * jnp.arange(a.shape[1]).astype(a.dtype) < 1 / jnp.sum(weights**2) - 9.999
     theta = jax.lax.stop_gradient(_least_squares(weights, g, jnp.where(affordable[None, :], a, 0.0)))
     # A row dead before stays dead: its own increment is left as it is.
     controlled = rates + jnp.where(alive[:, 0], a @ theta, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import equinox as eqx
@@ -66,7 +67,7 @@ class Corrector(eqx.Module):
         choose("step", step, STEPS)
         choose("gauge", gauge, gaussian.GAUGES)
         control = _rung(control, bool(target.tilts))
-        exact = choose("divergence", divergence, _DIVERGENCES)(int(jnp.prod(jnp.asarray(target.shape or (1,)))))
+        exact = choose("divergence", divergence, _DIVERGENCES)(math.prod(target.shape))
         noise = target.noise if noise is None else leaf(noise)
         level = concrete(noise)
         require(level is None or bool(level >= 0), f"noise={level} is negative; ε = νκ needs ν ≥ 0.")
@@ -97,18 +98,16 @@ class Corrector(eqx.Module):
         return gaussian.phase(self.target.reference, tuple(self.target.betas), self.target.paths, t)
 
     def standardisation(self, t: Array) -> tuple[Array, Array]:
-        """√v and αm of one model at t: x = αm + √v y."""
+        """√v and αm of one model at t, the latter with a particle axis: x = αm + √v y."""
         alpha, sigma, law = self.target.path.alpha(t), self.target.path.sigma(t), self.target.reference
-        return jnp.sqrt(alpha**2 * law.variance + sigma**2), alpha * law.mean
+        shift = jnp.broadcast_to(alpha * law.mean, self.target.shape)
+        return jnp.sqrt(alpha**2 * law.variance + sigma**2), shift[None]
 
     def initial(self, key: Key, num_particles: int, t: Array) -> tuple[Array, Array, MoveInfo]:
         """Draws from N(M, V I), with the exact weight where the densities at t are known."""
         target = self.target
         phase = self._phase(t)
-        size = 1
-        for n in target.shape:
-            size *= n
-        betas = tuple(target.betas)
+        size, betas = math.prod(target.shape), tuple(target.betas)
         constant = gaussian.log_start(target.reference, betas, target.paths, t, size)
 
         def one(particle_key):
@@ -182,10 +181,8 @@ class Corrector(eqx.Module):
 
         The curvature of a clean reward is a jvp of that reverse pass, and counts as two more products.
         """
-        factors, size = len(self.target.factors), 1
-        for n in self.target.shape:
-            size *= n
-        directions = size if self.exact else 1
+        factors = len(self.target.factors)
+        directions = math.prod(self.target.shape) if self.exact else 1
         jvps = factors * directions if self.control.startswith("score") else 0
         on_clean = sum(tilt.on == "clean" for tilt in self.target.tilts)
         curved = 2 * directions if self.control == "score+reward" else 0

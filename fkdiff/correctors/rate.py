@@ -11,6 +11,7 @@ A control field φ adds φ to u and A = ∇·φ + φ·∇log p̃ to g, without c
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -64,10 +65,7 @@ class Field(NamedTuple):
 def probes(key: Key, shape: tuple[int, ...], dtype, exact: bool) -> Array:
     """Directions (P, *shape) with Σ p pᵀ unbiased for the identity: the basis, or one Rademacher vector."""
     if exact:
-        size = 1
-        for n in shape:
-            size *= n
-        return jnp.eye(size, dtype=dtype).reshape(size, *shape)
+        return jnp.eye(math.prod(shape), dtype=dtype).reshape(-1, *shape)
     return jax.random.rademacher(key, (1, *shape), dtype)
 
 

@@ -197,8 +197,8 @@ def check_exponents(target: WeightedSDE) -> None:
     if not float(jnp.min(low)) > 0:
         spreads = ", ".join(f"{float(variance):.3g}" for variance in variances)
         raise FkdiffError(
-            f"exponents ({listed}) on models of data variance ({spreads}) leave no normalisable target: the negative "
-            "power is wider than the rest can bound; lower the negative exponents."
+            f"exponents ({listed}) on models of data variance ({spreads}) leave no normalisable target: a negative "
+            "power of a narrow model grows faster than the others fall; lower the negative exponents."
         )
 
 

@@ -60,17 +60,17 @@ def systematic_ancestors(u: Array, log_weights: Array, num_points: int | None = 
     """
     cdf, positive = cumulative(log_weights)
     num_points = num_points or cdf.shape[0]
-    below = jnp.ceil(num_points * cdf - u)
-    return from_counts(_whole(below, cdf, num_points), positive, num_points)
+    stratum, rest = _split(num_points * cdf)
+    return from_counts(_whole(stratum + (u < rest).astype(jnp.int32), cdf, num_points), positive, num_points)
 
 
 def stratified_ancestors(u: Array, log_weights: Array) -> Array:
     """Ancestors of the points (k + u_k)/N, for uniforms u in [0, 1) of shape (N,)."""
     cdf, positive = cumulative(log_weights)
     count = cdf.shape[0]
-    stratum = jnp.clip(jnp.floor(count * cdf), 0, count - 1)
-    inside = u[stratum.astype(jnp.int32)] < count * cdf - stratum
-    return from_counts(_whole(stratum + inside, cdf, count), positive, count)
+    stratum, rest = _split(count * cdf)
+    own = u[jnp.minimum(stratum, count - 1)]
+    return from_counts(_whole(stratum + (own < rest).astype(jnp.int32), cdf, count), positive, count)
 
 
 def multinomial_ancestors(u: Array, log_weights: Array) -> Array:
@@ -89,7 +89,7 @@ def residual_ancestors(u: Array, log_weights: Array) -> Array:
     # N/Σw first: equal weights then give exactly one copy each.
     expected = weights * (count / weights.sum())
     copies = jnp.floor(expected)
-    remaining = jnp.maximum(count - copies.astype(jnp.int32).sum(), 0)
+    remaining = jnp.maximum(count - copies.sum(dtype=jnp.int32), 0)
     sums = jnp.cumsum(expected - copies)
     cdf = sums / jnp.where(sums[-1] > 0, sums[-1], 1.0)
     arrivals = jnp.cumsum(-jnp.log1p(-u))
@@ -97,11 +97,17 @@ def residual_ancestors(u: Array, log_weights: Array) -> Array:
     points = arrivals[:-1] / arrivals[remaining]
     points = jnp.where(jnp.arange(count) < remaining, points, 2.0)
     drawn = jnp.where(cdf >= 1, remaining, _points_below(points, cdf))
-    below = jnp.cumsum(copies.astype(jnp.int32)) + drawn.astype(jnp.int32)
+    below = jnp.cumsum(copies, dtype=jnp.int32) + drawn.astype(jnp.int32)
     # From the last positive particle on every point is below.
     last = jnp.max(jnp.where(positive, jnp.arange(count), 0))
     below = jnp.where(jnp.arange(count) >= last, count, below)
     return from_counts(below.astype(jnp.int32), positive, count)
+
+
+def _split(scaled: Array) -> tuple[Array, Array]:
+    """⌊x⌋ and x − ⌊x⌋, both exact: k + u < x is then decided without rounding, where ⌈x − u⌉ would round."""
+    whole = jnp.floor(scaled)
+    return whole.astype(jnp.int32), scaled - whole
 
 
 def _points_below(points: Array, cdf: Array) -> Array:
@@ -111,5 +117,4 @@ def _points_below(points: Array, cdf: Array) -> Array:
 
 def _whole(below: Array, cdf: Array, num_points: int) -> Array:
     """int32 counts in [0, M]; a CDF that has reached 1 has every point below it, whatever u rounds to."""
-    below = jnp.clip(below, 0, num_points).astype(jnp.int32)
-    return jnp.where(cdf >= 1, num_points, below)
+    return jnp.where(cdf >= 1, num_points, jnp.clip(below.astype(jnp.int32), 0, num_points))

@@ -88,11 +88,11 @@ def init(key: Key, model: Model, num_particles: int, t: Array, chunk: int | None
         t: The first grid time.
         chunk: Particles per model call, for a `FeynmanKac`.
     """
-    key = stream(jax.random.fold_in(key, 0), Use.INITIAL)
+    key = stream(_step_key(key, 0), Use.INITIAL)
     particles, log_g0, info = arguments.lifted(model, chunk).initial(key, num_particles, t)
     log_g0 = arguments.check_log_weights(log_g0, num_particles, "log_g0 of the initial draw")
     # Half precision cannot count particles: weights have at least single precision.
-    log_g0 = log_g0.astype(jnp.promote_types(log_g0.dtype, jnp.float32))
+    log_g0 = log_g0.astype(jnp.float32) if log_g0.dtype.itemsize < 4 else log_g0
     zero, none = jnp.zeros((), log_g0.dtype), jnp.int32(0)
     state = SMCState(
         particles=arguments.check_particles(jax.tree.map(jnp.asarray, particles), num_particles),
@@ -137,7 +137,7 @@ def step(
     model = arguments.lifted(model, chunk)
     resample = adaptive(systematic, 0.5) if resample is None else resample
     number = state.step + 1
-    key = jax.random.fold_in(key, number)
+    key = _step_key(key, number)
     state, resampled = _resample(key, model, state, t0, resample)
     moved, increments, info = model.move(stream(key, Use.MOVE), state.particles, state.log_weights, t0, t1)
     increments = arguments.check_log_weights(increments, state.log_weights.shape[0], "log_potential of a move")
@@ -147,6 +147,11 @@ def step(
     dtype = state.log_weights.dtype
     share = jnp.asarray(info.residual, dtype)
     return state, StepInfo(ess(state.log_weights), resampled, share, spread(state.log_weights))
+
+
+def _step_key(key: Key, number: Array | int) -> Key:
+    """The key of one step, 0 being the initial draw; each use of it streams from there."""
+    return jax.random.fold_in(key, number)
 
 
 def _resample(

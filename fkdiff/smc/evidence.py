@@ -32,16 +32,14 @@ def ancestor_weights(out: SMCResult) -> Array:
     return jnp.zeros_like(weights).at[out.info.ancestors].add(weights)
 
 
-def log_normalizer_error(out: SMCResult) -> EvidenceError:
-    """√V with V the relative variance of Ẑ, which is that of log Ẑ to first order.
+def relative_variance(out: SMCResult) -> Array:
+    """V, an estimate of Var(Ẑ)/Z²; it may be negative where it is not to be trusted.
 
         no resampling          V = (N/ESS − 1)/(N − 1)
         multinomial, residual  V = 1 − (N/(N − 1))^{R+1} (1 − Σ q_j²)         R resamplings
         systematic, stratified V = Σ q_j² − 1/N
 
-    It is a lower bound when fewer than 20 ancestors survive or V > 0.3: a genealogy that has forgotten its start
-    cannot tell how uncertain that start was. Control couples the particles, which no genealogy shows: prefer
-    `fkdiff.replicate` there.
+    With multinomial resampling at every step, or none, E[Ẑ² (1 − V)] = Z² exactly.
 
     References: Lee and Whiteley (2018), eq. 9; Chan and Lai (2013), eq. 2.19.
     """
@@ -54,7 +52,17 @@ def log_normalizer_error(out: SMCResult) -> EvidenceError:
     else:
         lineage = squares - 1 / count
     independent = (count / ess(out.log_weights) - 1) / (count - 1)
-    variance = jnp.where(resamplings > 0, lineage, independent)
-    survivors = jnp.sum(shares > 0)
+    return jnp.where(resamplings > 0, lineage, independent)
+
+
+def log_normalizer_error(out: SMCResult) -> EvidenceError:
+    """√V, the standard error of log Ẑ to first order.
+
+    It is a lower bound when fewer than 20 ancestors survive or V > 0.3: a genealogy that has forgotten its start
+    cannot tell how uncertain that start was. Control couples the particles, which no genealogy shows: prefer
+    `fkdiff.replicate` there.
+    """
+    variance = relative_variance(out)
+    survivors, count = jnp.sum(ancestor_weights(out) > 0), out.log_weights.shape[0]
     doubtful = (survivors < min(FEW_ANCESTORS, count)) | (variance > LARGE_VARIANCE) | (variance < 0)
     return EvidenceError(jnp.sqrt(jnp.maximum(variance, 0.0)), doubtful)

@@ -83,10 +83,13 @@ class Adaptive(eqx.Module):
         count = log_weights.shape[0]
         low = ess(log_weights) < self.threshold.astype(log_weights.dtype) * count
 
+        def go(key, log_weights):  # cond hashes its branches, and a module with traced leaves has no hash
+            return self.resampler(key, log_weights)
+
         def keep(_, log_weights):
             return jnp.arange(count, dtype=jnp.int32), log_weights, jnp.asarray(False)
 
-        return jax.lax.cond(low, self.resampler, keep, key, log_weights)
+        return jax.lax.cond(low, go, keep, key, log_weights)
 
 
 def adaptive(resampler: Resampler, threshold: Scalar = 0.5) -> Adaptive:

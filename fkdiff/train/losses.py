@@ -73,7 +73,7 @@ def sample_times(key: Key, path: Path, num: int, law: str = "uniform") -> Array:
         Kingma, Salimans, Poole and Ho (2021), appendix I.1, for stratified times.
     """
     choose("times", law, {"uniform": None, "logsnr": None})
-    fraction = (jnp.arange(num) + jax.random.uniform(key, (num,))) / num
+    fraction = (jnp.arange(num, dtype=jnp.result_type(float)) + jax.random.uniform(key, (num,))) / num
     if law == "uniform":
         return path.t_min + (path.t_max - path.t_min) * fraction
     low, high = path.log_snr(path.t_min), path.log_snr(path.t_max)

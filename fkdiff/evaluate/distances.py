@@ -1,0 +1,33 @@
+"""Distances between samples."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import sqrtm
+
+from fkdiff.errors import require
+
+
+def frechet(first, second) -> float:
+    """Fréchet distance between Gaussians fitted to two sets of feature vectors, |Δm|² + tr(C₁ + C₂ − 2(C₁C₂)^½).
+
+    Args:
+        first: Shape (n, d).
+        second: Shape (m, d).
+
+    Returns:
+        The squared distance, in squared units of the features. Two finite samples of one law are not at 0:
+        compare with what a second real sample of the same size gives.
+
+    References:
+        Heusel et al. (2017), eq. 6, in features of one's own choice.
+    """
+    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    require(
+        first.ndim == 2 and second.ndim == 2 and first.shape[1] == second.shape[1] and min(len(first), len(second)) > 1,
+        f"first and second have shapes {first.shape} and {second.shape}; pass (n, d) and (m, d) with n, m > 1.",
+    )
+    gap = first.mean(axis=0) - second.mean(axis=0)
+    one, two = np.cov(first.T), np.cov(second.T)
+    cross = np.real(sqrtm(one @ two))
+    return float(gap @ gap + np.trace(one + two - 2 * cross))
