@@ -86,22 +86,22 @@ def residual_ancestors(u: Array, log_weights: Array) -> Array:
     weights = shifted(jax.lax.stop_gradient(log_weights))
     _, positive = cumulative(log_weights)
     count = weights.shape[0]
+    index = jnp.arange(count, dtype=jnp.int32)
     # N/Σw first: equal weights then give exactly one copy each.
     expected = weights * (count / weights.sum())
     copies = jnp.floor(expected)
-    remaining = jnp.maximum(count - copies.sum(dtype=jnp.int32), 0)
+    remaining = jnp.maximum(count - copies.astype(jnp.int32).sum(dtype=jnp.int32), 0)
     sums = jnp.cumsum(expected - copies)
     cdf = sums / jnp.where(sums[-1] > 0, sums[-1], 1.0)
     arrivals = jnp.cumsum(-jnp.log1p(-u))
     # Only the first `remaining` of the N arrivals are points; those after lie above every CDF value.
     points = arrivals[:-1] / arrivals[remaining]
-    points = jnp.where(jnp.arange(count) < remaining, points, 2.0)
+    points = jnp.where(index < remaining, points, 2.0)
     drawn = jnp.where(cdf >= 1, remaining, _points_below(points, cdf))
-    below = jnp.cumsum(copies, dtype=jnp.int32) + drawn.astype(jnp.int32)
+    below = jnp.cumsum(copies.astype(jnp.int32), dtype=jnp.int32) + drawn
     # From the last positive particle on every point is below.
-    last = jnp.max(jnp.where(positive, jnp.arange(count), 0))
-    below = jnp.where(jnp.arange(count) >= last, count, below)
-    return from_counts(below.astype(jnp.int32), positive, count)
+    last = jnp.max(jnp.where(positive, index, 0))
+    return from_counts(jnp.where(index >= last, count, below), positive, count)
 
 
 def _split(scaled: Array) -> tuple[Array, Array]:
@@ -112,9 +112,9 @@ def _split(scaled: Array) -> tuple[Array, Array]:
 
 def _points_below(points: Array, cdf: Array) -> Array:
     """Number of sorted points below each CDF value, shape (N,)."""
-    return jnp.searchsorted(points, cdf, side="left")
+    return jnp.searchsorted(points, cdf, side="left").astype(jnp.int32)
 
 
 def _whole(below: Array, cdf: Array, num_points: int) -> Array:
     """int32 counts in [0, M]; a CDF that has reached 1 has every point below it, whatever u rounds to."""
-    return jnp.where(cdf >= 1, num_points, jnp.clip(below.astype(jnp.int32), 0, num_points))
+    return jnp.where(cdf >= 1, num_points, jnp.clip(below, 0, num_points))

@@ -47,7 +47,7 @@ def check_systematic_table():
         ([1, 0, 0, 0], 0.75, [0, 0, 0, 0]),
         ([1, 4, 2, 1], 0.25, [0, 1, 1, 2]),
         ([1, 4, 2, 1], 0.75, [1, 1, 2, 3]),
-        ([3, 0, 0, 1], 0.0, [0, 0, 0, 3]),
+        ([2, 0, 1, 1], 0.0, [0, 0, 2, 3]),
     ]
     for weights, u, expected in table:
         found = ancestors.systematic_ancestors(jnp.asarray(u, jnp.result_type(float)), logs(weights))
