@@ -149,7 +149,9 @@ def _samples(axes: Axes, values: np.ndarray, weights: np.ndarray) -> None:
         axes.hist(values.reshape(-1), bins=60, weights=weights, density=True, color=ACCENT)
         _dress(axes, "samples, weighted", "x")
     elif values.ndim == 2 and values.shape[1] <= 8:
-        axes.scatter(values[:, 0], values[:, 1], s=2000 * weights / (weights.max() * 400), color=ACCENT, alpha=0.5, lw=0)
+        axes.scatter(
+            values[:, 0], values[:, 1], s=2000 * weights / (weights.max() * 400), color=ACCENT, alpha=0.5, lw=0
+        )
         _dress(axes, "samples, weighted" if values.shape[1] == 2 else "samples, first two axes", "x")
     else:
         try:

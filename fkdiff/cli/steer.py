@@ -7,8 +7,8 @@ from pathlib import Path
 
 from fkdiff.cli.overrides import override
 from fkdiff.cli.steer_config import SteerConfig, load_steer_config
-from fkdiff.errors import FkdiffError, require
-from fkdiff.train.files import check_name, refuse_existing
+from fkdiff.errors import require
+from fkdiff.train.files import check_name, fresh_folder, refuse_existing
 
 
 def run(arguments: argparse.Namespace, rest: list[str]) -> int:
@@ -27,5 +27,25 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
 
 
 def steer(run_folder: Path, config: SteerConfig, out: Path) -> int:
-    """Steers a trained model as `config` says and writes `out`."""
-    raise FkdiffError("steering from the command line is not available yet; use fkdiff.correctors from Python.")
+    """Steers a trained model as `config` says and writes `out`: draws, weights, pictures, a summary.
+
+    OUT/particles.npz     per case: weighted particles, equally weighted draws, draws of the heuristic
+    OUT/samples.png       draws, exact above and heuristic below
+    OUT/report_CASE.png   ESS, R, log-weights, ancestors, samples
+    OUT/summary.json      figures, the judge's verdict, the config
+    """
+    from fkdiff.cli import outcome, tasks
+    from fkdiff.train.run import load_run
+
+    loaded = load_run(run_folder)
+    outcomes = []
+    for number, case in enumerate(tasks.cases(config, loaded)):
+        outcomes.append(outcome.sample(case, config, number))
+        print(outcome.row(outcomes[-1]), flush=True)
+    judged = outcome.judge(outcomes, loaded)
+    with fresh_folder(out) as folder:
+        outcome.write(folder, outcomes, judged, config, run_folder, loaded)
+    print(outcome.table(outcomes, judged))
+    for name in ("samples.png", *(f"report_{outcome.slug(o)}.png" for o in outcomes), "summary.json"):
+        print(f"  {out / name}")
+    return 0

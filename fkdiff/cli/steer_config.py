@@ -15,10 +15,10 @@ Count = Annotated[int, Field(ge=1, le=2**22)]
 
 
 class Guidance(Section):
-    """q(x)^(1 − scale) q(x | label)^scale, exactly: what classifier-free guidance aims at."""
+    """q(x)^(1 − scale) q(x | label)^scale, exactly, for each label: what classifier-free guidance aims at."""
 
     kind: Literal["guidance"] = "guidance"
-    label: Label
+    labels: Annotated[tuple[Label, ...], Field(min_length=1, max_length=64)]
     scale: Finite = 2.0
 
 

@@ -57,9 +57,7 @@ class Judge(NamedTuple):
         flat = np.asarray(draws, np.float64).reshape(len(draws), -1)
         labels = self.classifier.predict(flat)
         features = self.classifier.decision_function(flat)
-        real, training = (
-            f if classes is None else f[np.isin(y, classes)] for f, y in (self.real, self.training)
-        )
+        real, training = (f if classes is None else f[np.isin(y, classes)] for f, y in (self.real, self.training))
         accuracy = None if asked is None else float(np.mean(labels == np.asarray(asked)))
         balance = np.bincount(labels, minlength=features.shape[1]) / len(labels)
         return Verdict(labels, balance, accuracy, frechet(features, real), frechet(training, real))

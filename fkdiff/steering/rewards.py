@@ -46,9 +46,7 @@ class InkBudget(eqx.Module):
 def class_log_odds(coefficients, intercepts, label: Scalar) -> ClassLogOdds:
     """The log-odds of one class under a linear softmax classifier."""
     leaf = jnp.result_type(float)
-    return ClassLogOdds(
-        jnp.asarray(coefficients, leaf), jnp.asarray(intercepts, leaf), jnp.asarray(label, jnp.int32)
-    )
+    return ClassLogOdds(jnp.asarray(coefficients, leaf), jnp.asarray(intercepts, leaf), jnp.asarray(label, jnp.int32))
 
 
 def ink_budget(amount: Scalar, width: Scalar) -> InkBudget:

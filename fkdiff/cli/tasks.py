@@ -1,0 +1,100 @@
+"""From a steering config and a trained run to targets: what to sample, beside what people do without weights."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from fkdiff import correctors
+from fkdiff.cli.steer_config import Anneal, ClassLogit, Guidance, Ink, Product, Reward, SteerConfig
+from fkdiff.correctors import WeightedSDE
+from fkdiff.errors import FkdiffError, require
+from fkdiff.evaluate.judge import digit_reward
+from fkdiff.steering import ink_budget
+from fkdiff.train.data import DIGIT_MEAN, DIGIT_SCALE
+from fkdiff.train.run import LoadedRun
+
+RAMPS = {
+    "linear": lambda s: s,
+    "quadratic": lambda s: s**2,
+    "snr": lambda s: s**2 / (s**2 + (1 - s) ** 2),
+}
+
+
+class Case(NamedTuple):
+    """One target of a task.
+
+    Attributes:
+        name: For tables and file names.
+        target: What to sample.
+        asked: The class that every draw should be of; None where no class was asked.
+        formula: The law in words.
+    """
+
+    name: str
+    target: WeightedSDE
+    asked: int | None
+    formula: str
+
+
+def cases(config: SteerConfig, run: LoadedRun) -> list[Case]:
+    """The targets of a task, one per class asked for.
+
+    Raises:
+        FkdiffError: The model knows no such class, or the reward does not fit its data.
+    """
+    return _BUILDERS[type(config.task)](config.task, run)
+
+
+def _guidance(task: Guidance, run: LoadedRun) -> list[Case]:
+    def case(label: int) -> Case:
+        target = correctors.guidance(run.given(label), run.predictor, task.scale)
+        formula = f"q(x)^{1 - task.scale:g} q(x|{label})^{task.scale:g}"
+        return Case(f"class {label}", target, label, formula)
+
+    return [case(label) for label in task.labels]
+
+
+def _anneal(task: Anneal, run: LoadedRun) -> list[Case]:
+    given = "" if task.label is None else f"|{task.label}"
+    target = correctors.anneal(run.given(task.label), task.beta)
+    return [Case("all classes" if task.label is None else f"class {task.label}", target, task.label,
+                 f"q(x{given})^{task.beta:g}")]  # fmt: skip
+
+
+def _product(task: Product, run: LoadedRun) -> list[Case]:
+    preds = [run.given(label) for label in task.labels]
+    target = correctors.product(preds, task.exponents)
+    pairs = zip(task.labels, task.exponents, strict=True)
+    return [Case("product", target, None, " ".join(f"q(x|{label})^{exponent:g}" for label, exponent in pairs))]
+
+
+def _reward(task: Reward, run: LoadedRun) -> list[Case]:
+    require(
+        run.config.data.kind == "digits",
+        f"task.reward={task.reward.kind} is a reward for digits, and this model was trained on {run.config.data.kind}; "
+        "write your own with fkdiff.correctors.tilt or fkdiff.steer.",
+    )
+    reward, asked, formula = _digit_reward(task.reward, run)
+    base = run.given(task.label)
+    target = correctors.tilt(base, reward, RAMPS[task.ramp], strength=task.reward.strength, on=task.on)
+    given = "" if task.label is None else f"|{task.label}"
+    return [Case(task.reward.kind, target, asked if task.label is None else task.label, f"q(x{given}) {formula}")]
+
+
+def _digit_reward(section: ClassLogit | Ink, run: LoadedRun):
+    if isinstance(section, ClassLogit):
+        if section.target >= run.num_classes:
+            raise FkdiffError(
+                f"task.reward.target={section.target} is not one of the model's classes 0 to {run.num_classes - 1}; "
+                "choose one of those."
+            )
+        return digit_reward(section.target), section.target, f"odds({section.target})^{section.strength:g}"
+    # The config speaks of grey levels in [0, 1], the model of standardised ones: −½ (Δ grey)² = −½ (Δ/width)².
+    amount = (16 * section.target - DIGIT_MEAN) / DIGIT_SCALE
+    reward = ink_budget(jnp.asarray(amount), 16 / DIGIT_SCALE)
+    return reward, None, f"exp(−{section.strength / 2:g} (ink − {section.target:g})²)"
+
+
+_BUILDERS = {Guidance: _guidance, Anneal: _anneal, Product: _product, Reward: _reward}
