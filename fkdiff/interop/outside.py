@@ -57,19 +57,13 @@ class Outside(eqx.Module):
         require(
             out.shape == wanted,
             f"{self.argument} returned shape {out.shape} where {wanted} was expected; it maps "
-            + (
-                "a batch of one to a batch of one."
-                if self.batched
-                else "ONE example: for a batch pass batched=True."
-            ),
+            + ("a batch of one to a batch of one." if self.batched else "ONE example: for a batch pass batched=True."),
         )
         return out.reshape(x.shape).astype(x.dtype)
 
 
 def outside(argument: str, function: Callable[..., Any], batched: bool) -> Outside:
     """Wraps a function, or refuses what cannot be called."""
-    require(
-        callable(function), f"{argument} is a {type(function).__name__}, not a function; pass a callable."
-    )
+    require(callable(function), f"{argument} is a {type(function).__name__}, not a function; pass a callable.")
     has_arrays = any(eqx.is_array(leaf) for leaf in jax.tree.leaves(function))
     return Outside(function if has_arrays else Plain(function), argument, batched)

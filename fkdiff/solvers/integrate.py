@@ -41,7 +41,8 @@ def integrate(
         grid: Increasing times, shape (num_steps + 1,), from `fkdiff.grid`.
         num_samples: Number of samples.
         denoise: Replaces the last position by the model's clean estimate there, at one more evaluation.
-        chunk: At most this many samples at a time; bounds memory and changes no sample.
+        chunk: At most this many samples at a time; bounds memory and changes no random number (positions agree
+            to the last digit of what the compiler vectorises alike).
         collect: `collect(state) -> tree` for ONE sample, asked before every step. Keep one function object: a
             fresh lambda compiles again.
         initial: Positions at the first grid time, shape (num_samples, *pred.shape), in place of random ones.

@@ -94,9 +94,7 @@ def log_prob(
         whole = isinstance(count, int | np.integer) and bool(count >= 1)
         require(whole, f"{name}={count} must be a whole number of at least 1.")
     tolerances = (jnp.asarray(rtol, jnp.result_type(float)), jnp.asarray(atol, jnp.result_type(float)))
-    values, failed = _run(
-        key, pred, x, tolerances, as_reference(reference), divergence, num_probes, max_steps, chunk
-    )
+    values, failed = _run(key, pred, x, tolerances, as_reference(reference), divergence, num_probes, max_steps, chunk)
     known = concrete(failed)
     if known is not None:
         require(

@@ -101,7 +101,7 @@ def test_gradients_match_the_exact_density():
     assert gap.max() <= 1e-4
 
 
-def test_shapes_chunks_and_compilation():
+def test_shapes_and_compilation():
     traces = []
 
     def apply(params, x, t, cond):
@@ -117,7 +117,6 @@ def test_shapes_chunks_and_compilation():
     count = len(traces)
     log_prob(form.predictor(apply, jnp.asarray(0.6), (2, 2)), x + 1, rtol=1e-4, reference=(0.1, 2.0))
     assert len(traces) == count
-    assert jnp.abs(log_prob(pred, x, chunk=2) - whole).max() <= 1e-4
 
 
 def test_what_cannot_be_integrated_is_refused():

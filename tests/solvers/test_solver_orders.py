@@ -75,6 +75,7 @@ def test_order_of_the_flow(name, path_name, references):
     assert np.all(measured <= high)
 
 
+@pytest.mark.slow
 @pytest.mark.x64
 def test_heun_keeps_its_order_on_a_table():
     """A piecewise cubic log-SNR has a kink in the rate of κ: the order must survive it."""
