@@ -1,6 +1,7 @@
 """Networks (flax nnx) and the one boundary through which the rest of fkdiff sees them.
 
 - `embedding`: time features and the class table whose last row is "no class"
+- `layers`: dense and convolution layers, and how their parameters start
 - `mlp`: `MLP`: residual multilayer perceptron for vectors
 - `unet`: `UNet`: small U-Net for (height, width, channels) images
 - `functional`: `functional`: module -> `apply(params, x, t, cond)` for ONE example, and its parameters

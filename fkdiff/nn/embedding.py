@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from fkdiff.core import Array, PyTree, require
+from fkdiff.nn.layers import dense, standard_normal
 
 # Periods from 8 down to 1/4 of the unit of the time coordinate: fine enough to separate noise levels, coarse
 # enough that ∂/∂t of the network, which steering differentiates, stays smooth.
@@ -34,10 +34,10 @@ class Conditioning(nnx.Module):
 
     def __init__(self, width: int, num_classes: int, *, rngs: nnx.Rngs):
         self.num_classes = num_classes
-        self.first = nnx.Linear(2 * _FREQUENCIES.size, width, rngs=rngs)
-        self.second = nnx.Linear(width, width, rngs=rngs)
+        self.first = dense(2 * _FREQUENCIES.size, width, rngs=rngs)
+        self.second = dense(width, width, rngs=rngs)
         if num_classes:
-            self.table = nnx.Param(jax.random.normal(rngs.params(), (num_classes + 1, width)))
+            self.table = nnx.Param(standard_normal(rngs.params(), (num_classes + 1, width)))
 
     def __call__(self, t: Array, cond: PyTree) -> Array:
         hidden = self.second(nnx.silu(self.first(time_features(t))))

@@ -7,24 +7,18 @@ from flax import nnx
 
 from fkdiff.core import Array, PyTree
 from fkdiff.nn.embedding import Conditioning
+from fkdiff.nn.layers import dense, normalised, zeros
 
 CONDITION = 128  # width of the conditioning vector: narrow, since every block reads it through its own matrix
-
-
-def normalised(x: Array, eps: float = 1e-5) -> Array:
-    """x with mean 0 and variance 1 over its last axis."""
-    centred = x - x.mean(-1, keepdims=True)
-    return centred / jnp.sqrt((centred**2).mean(-1, keepdims=True) + eps)
 
 
 class MLPBlock(nnx.Module):
     """x + gate ⊙ W₂ silu(W₁ (scale ⊙ norm(x) + shift)), with scale, shift and gate read off the condition."""
 
     def __init__(self, width: int, condition: int, *, rngs: nnx.Rngs):
-        zeros = nnx.initializers.zeros_init()
-        self.modulate = nnx.Linear(condition, 3 * width, kernel_init=zeros, rngs=rngs)
-        self.first = nnx.Linear(width, width, rngs=rngs)
-        self.second = nnx.Linear(width, width, rngs=rngs)
+        self.modulate = dense(condition, 3 * width, kernel=zeros, rngs=rngs)
+        self.first = dense(width, width, rngs=rngs)
+        self.second = dense(width, width, rngs=rngs)
 
     def __call__(self, x: Array, condition: Array) -> Array:
         scale, shift, gate = jnp.split(self.modulate(condition), 3)
@@ -51,10 +45,10 @@ class MLP(nnx.Module):
 
     def __init__(self, size: int, width: int = 256, depth: int = 3, num_classes: int = 0, *, rngs: nnx.Rngs):
         self.conditioning = Conditioning(CONDITION, num_classes, rngs=rngs)
-        self.enter = nnx.Linear(size, width, rngs=rngs)
+        self.enter = dense(size, width, rngs=rngs)
         self.blocks = nnx.List([MLPBlock(width, CONDITION, rngs=rngs) for _ in range(depth)])
         # Zero: the untrained network predicts the mean, and the first steps are not spent on unlearning noise.
-        self.leave = nnx.Linear(width, size, kernel_init=nnx.initializers.zeros_init(), rngs=rngs)
+        self.leave = dense(width, size, kernel=zeros, rngs=rngs)
 
     def __call__(self, x: Array, t: Array, cond: PyTree = None) -> Array:
         condition = self.conditioning(t, cond)

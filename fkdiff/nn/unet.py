@@ -7,22 +7,17 @@ from flax import nnx
 
 from fkdiff.core import Array, PyTree, require
 from fkdiff.nn.embedding import Conditioning
-from fkdiff.nn.mlp import normalised
-
-
-def _convolution(inside: int, outside: int, *, rngs: nnx.Rngs, size: int = 3, zero: bool = False) -> nnx.Conv:
-    init = nnx.initializers.zeros_init() if zero else nnx.initializers.lecun_normal()
-    return nnx.Conv(inside, outside, (size, size), padding="SAME", kernel_init=init, rngs=rngs)
+from fkdiff.nn.layers import convolution, dense, normalised, zeros
 
 
 class ConvolutionBlock(nnx.Module):
     """skip(x) + conv(silu(scale ⊙ norm(conv(silu(norm x))) + shift)); the norm acts on each pixel's channels."""
 
     def __init__(self, inside: int, outside: int, condition: int, *, rngs: nnx.Rngs):
-        self.first = _convolution(inside, outside, rngs=rngs)
-        self.modulate = nnx.Linear(condition, 2 * outside, kernel_init=nnx.initializers.zeros_init(), rngs=rngs)
-        self.second = _convolution(outside, outside, rngs=rngs)
-        self.skip = _convolution(inside, outside, size=1, rngs=rngs) if inside != outside else None
+        self.first = convolution(inside, outside, rngs=rngs)
+        self.modulate = dense(condition, 2 * outside, kernel=zeros, rngs=rngs)
+        self.second = convolution(outside, outside, rngs=rngs)
+        self.skip = convolution(inside, outside, size=1, rngs=rngs) if inside != outside else None
 
     def __call__(self, x: Array, condition: Array) -> Array:
         scale, shift = jnp.split(self.modulate(condition)[None, None, :], 2, axis=-1)
@@ -75,7 +70,7 @@ class UNet(nnx.Module):
         condition = 4 * channels
         widths = [channels] + [2 * channels] * (levels - 1)
         self.conditioning = Conditioning(condition, num_classes, rngs=rngs)
-        self.enter = _convolution(colours, channels, rngs=rngs)
+        self.enter = convolution(colours, channels, rngs=rngs)
         fine = [channels, *widths[:-1]]
         self.down = nnx.List([ConvolutionBlock(a, b, condition, rngs=rngs) for a, b in zip(fine, widths, strict=True)])
         self.middle = ConvolutionBlock(widths[-1], widths[-1], condition, rngs=rngs)
@@ -86,7 +81,7 @@ class UNet(nnx.Module):
                 for below, across in zip(coarse, widths[::-1], strict=True)
             ]
         )
-        self.leave = _convolution(channels, colours, zero=True, rngs=rngs)
+        self.leave = convolution(channels, colours, kernel=zeros, rngs=rngs)
 
     def __call__(self, x: Array, t: Array, cond: PyTree = None) -> Array:
         condition = self.conditioning(t, cond)

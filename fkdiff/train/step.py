@@ -103,11 +103,13 @@ def make_step(
         key = jax.random.fold_in(stream(root, Use.MODEL), state.step)
         batch_labels = labels[rows] if classes else None
         value, gradient = jax.value_and_grad(loss)(state.params, key, examples[rows], batch_labels)
-        norm = optax.global_norm(gradient)
+        norm = optax.tree.norm(gradient)
         sound = jnp.isfinite(norm) & (state.streak < STOP_AFTER)
         # A zero gradient keeps the discarded branch finite.
         gradient = jax.tree.map(lambda g: jnp.where(sound, g, jnp.zeros_like(g)), gradient)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        # optax counts in int32 and multiplies by floats, which strict promotion refuses.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         decay = ema_decay_at(state.step, optim.ema_decay)
         ema = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, state.ema, params)

@@ -89,6 +89,13 @@ for _name, _constructor in {
     _Loader.add_constructor(f"tag:yaml.org,2002:{_name}", _constructor)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes a string exactly where the loader would read something else."""
+
+
+_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
 def parse_yaml(text: str, source: str = "config") -> dict[str, Any]:
     """Parses one YAML mapping.
 
@@ -136,4 +143,4 @@ def read_yaml(file: str | Path) -> dict[str, Any]:
 
 def dump_yaml(data: dict[str, Any]) -> str:
     """Writes a mapping so that `parse_yaml` reads the same values back."""
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)

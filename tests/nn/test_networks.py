@@ -1,5 +1,7 @@
 """Networks: one stable function per architecture, and conditions that mean what they say."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,125 +10,124 @@ from flax import nnx
 
 from fkdiff import nn
 from fkdiff.core import FkdiffError
+from fkdiff.nn.layers import fan_in
 
 
-def mlp(seed=0, num_classes=3, width=16):
-    return nn.functional(nn.MLP(5, width, 2, num_classes, rngs=nnx.Rngs(params=jax.random.key(seed)))), (5,)
+def mlp(seed=0, num_classes=3, width=8):
+    rngs = nnx.Rngs(params=jax.random.key(seed))
+    return nn.functional(nn.MLP(5, width, 1, num_classes, rngs=rngs))
 
 
 def unet(seed=0, num_classes=3, channels=4):
     rngs = nnx.Rngs(params=jax.random.key(seed))
-    return nn.functional(nn.UNet((8, 4, 2), channels, 3, num_classes, rngs=rngs)), (8, 4, 2)
+    return nn.functional(nn.UNet((4, 8, 2), channels, 2, num_classes, rngs=rngs))
 
 
-NETWORKS = {"mlp": mlp, "unet": unet}
+NETWORKS = {"mlp": (mlp, (5,)), "unet": (unet, (4, 8, 2))}
 
 
 def awake(params, seed=7):
     """Parameters with every zero initialiser disturbed, so that every path through the network matters."""
     leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    moved = [p + 0.3 * jax.random.normal(k, p.shape, p.dtype) for k, p in zip(keys, leaves, strict=True)]
-    return jax.tree.unflatten(tree, moved)
+    rng = np.random.default_rng(seed)
+    return jax.tree.unflatten(tree, [p + jnp.asarray(0.3 * rng.normal(size=p.shape), p.dtype) for p in leaves])
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_equal_architectures_share_one_function_and_one_trace(name):
-    (first, p), shape = NETWORKS[name](0)
-    (second, q), _ = NETWORKS[name](1)
-    assert first == second
-    assert hash(first) == hash(second)
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request):
+    """(build, apply, compiled apply of a batch, disturbed parameters, a batch of three positions)."""
+    build, shape = NETWORKS[request.param]
+    apply, params = build()
+    x = jnp.asarray(np.random.default_rng(3).normal(size=(3, *shape)), jnp.float32)
+    return build, apply, jax.jit(jax.vmap(apply, (None, 0, 0, 0))), params, awake(params), x
+
+
+def test_equal_architectures_share_one_function(network):
+    build, apply, _, params, _, _ = network
+    second, other = build(seed=1)
+    assert apply == second
+    assert hash(apply) == hash(second)
+    assert any(bool((a != b).any()) for a, b in zip(*map(jax.tree.leaves, (params, other)), strict=True))
+    assert build(0, 4)[0] != apply
+
+
+def test_another_draw_of_the_parameters_traces_nothing():
+    apply, params = mlp()
+    x = jnp.ones(5)
     traces = []
 
+    @functools.partial(jax.jit, static_argnums=0)
     def counted(apply, params, x):
         traces.append(1)
         return apply(params, x, 0.4, None)
 
-    run = jax.jit(counted, static_argnums=0)
-    x = jnp.ones(shape)
-    run(first, p, x)
-    run(second, q, x)
+    counted(apply, params, x)
+    counted(*mlp(seed=1), x)
     assert len(traces) == 1
-    (other, r), _ = NETWORKS[name](0, 3, 8)
-    assert other != first
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_a_new_network_predicts_zero(name):
-    (apply, params), shape = NETWORKS[name]()
-    assert float(jnp.abs(apply(params, jnp.ones(shape), 0.3, 1)).max()) <= 0.0
+def test_a_new_network_predicts_zero(network):
+    _, _, run, params, _, x = network
+    assert float(jnp.abs(run(params, x, jnp.full(3, 0.3), jnp.arange(3))).max()) <= 0.0
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_no_condition_is_the_last_row_and_every_label_its_own(name):
-    (apply, params), shape = NETWORKS[name]()
-    params = awake(params)
-    x = jax.random.normal(jax.random.key(3), shape)
-    outs = [np.asarray(apply(params, x, 0.4, label)) for label in (0, 1, 2, 3)]
-    np.testing.assert_array_equal(np.asarray(apply(params, x, 0.4, None)), outs[3])
+def test_no_condition_is_the_last_row_and_every_label_its_own(network):
+    _, apply, run, _, params, x = network
+    same, t = jnp.stack([x[0]] * 3), jnp.full(3, 0.4)
+    outs = np.concatenate([run(params, same, t, jnp.arange(3)), run(params, same, t, jnp.full(3, 3))[:1]])
+    none = np.asarray(jax.jit(lambda p, x: apply(p, x, 0.4, None))(params, x[0]))
+    assert np.abs(none - outs[3]).max() <= 1e-5 * np.abs(none).max()
     for i in range(4):
         for j in range(i):
             assert np.abs(outs[i] - outs[j]).max() >= 1e-3
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("label", [4, -1])
-def test_a_label_outside_the_table_is_nan_and_never_another_class(name, label):
-    (apply, params), shape = NETWORKS[name]()
-    out = jax.jit(apply)(awake(params), jnp.ones(shape), 0.4, jnp.int32(label))
-    assert bool(jnp.isnan(out).all())
+def test_a_label_outside_the_table_is_nan_and_never_another_class(network):
+    _, _, run, _, params, x = network
+    out = run(params, x, jnp.full(3, 0.4), jnp.array([4, -1, 2]))
+    assert bool(jnp.isnan(out[:2]).all())
+    assert bool(jnp.isfinite(out[2]).all())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_conditions_of_the_wrong_shape_are_refused(name):
-    (apply, params), shape = NETWORKS[name]()
+def test_conditions_of_the_wrong_shape_are_refused(network):
+    build, apply, _, params, _, x = network
     with pytest.raises(FkdiffError, match="ONE whole number"):
-        apply(params, jnp.ones(shape), 0.4, jnp.arange(3))
-    (apply, params), shape = NETWORKS[name](0, 0)
+        apply(params, x[0], 0.4, jnp.arange(3))
+    apply, params = build(0, 0)
     with pytest.raises(FkdiffError, match="takes no cond"):
-        apply(params, jnp.ones(shape), 0.4, 1)
+        apply(params, x[0], 0.4, 1)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_vmap_is_a_loop_and_time_matters(name):
-    (apply, params), shape = NETWORKS[name]()
-    params = awake(params)
-    x = jax.random.normal(jax.random.key(3), (3, *shape))
+def test_vmap_is_a_loop_and_time_matters(network):
+    _, apply, run, _, params, x = network
     t, label = jnp.array([-0.5, 0.1, 0.9]), jnp.array([2, 0, 3])
-    together = jax.vmap(apply, (None, 0, 0, 0))(params, x, t, label)
-    alone = jnp.stack([apply(params, x[i], t[i], label[i]) for i in range(3)])
+    together = run(params, x, t, label)
+    one = jax.jit(apply)
+    alone = jnp.stack([one(params, x[i], t[i], label[i]) for i in range(3)])
     assert float(jnp.abs(together - alone).max()) <= 1e-5 * float(jnp.abs(alone).max())
-    later = jax.vmap(apply, (None, 0, 0, 0))(params, x, t + 0.1, label)
-    assert float(jnp.abs(later - together).max()) >= 1e-3
+    assert float(jnp.abs(run(params, x, t + 0.1, label) - together).max()) >= 1e-3
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_gradients_in_parameters_position_and_time_are_finite_and_used(name):
-    (apply, params), shape = NETWORKS[name]()
-    x = jax.random.normal(jax.random.key(3), shape)
-
-    def total(p, x, t):
-        return (apply(p, x, t, 1) ** 2).sum()
-
-    for tree in jax.grad(total, (0, 1, 2))(awake(params), x, 0.4):
-        for leaf in jax.tree.leaves(tree):
-            assert bool(jnp.isfinite(leaf).all())
-            assert float(jnp.abs(leaf).max()) > 0
-    # A constant image has equal channels after no layer: the norm of equal numbers is 0/0 without its floor.
-    flat = jax.grad(total, (0, 1, 2))(jax.tree.map(jnp.zeros_like, params), jnp.zeros(shape), 0.4)
+def test_gradients_in_parameters_position_and_time_are_finite_and_used(network):
+    _, apply, _, params, moved, x = network
+    gradient = jax.jit(jax.grad(lambda p, x, t: (apply(p, x, t, 1) ** 2).sum(), (0, 1, 2)))
+    for leaf in jax.tree.leaves(gradient(moved, x[0], 0.4)):
+        assert bool(jnp.isfinite(leaf).all())
+        assert float(jnp.abs(leaf).max()) > 0
+    # Where everything is zero the norm is 0/0 but for its floor.
+    flat = gradient(jax.tree.map(jnp.zeros_like, params), jnp.zeros_like(x[0]), 0.4)
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(flat))
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("name", NETWORKS)
-def test_parameters_of_a_checkpoint_follow_the_precision_of_the_sampler(name):
-    (apply, params), shape = NETWORKS[name]()
-    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), awake(params))
-    x = jax.random.normal(jax.random.key(3), shape, jnp.float64)
-    assert apply(params, x, 0.4, 1).dtype == jnp.float64
-    single = apply(params, x.astype(jnp.float32), 0.4, 1)
+def test_parameters_of_a_checkpoint_follow_the_precision_of_the_sampler(network):
+    _, _, run, _, params, x = network
+    t = jnp.full(3, 0.4)
+    single = run(params, x, t.astype(jnp.float32), jnp.arange(3))
+    double = run(params, x.astype(jnp.float64), t, jnp.arange(3))
     assert single.dtype == jnp.float32
-    assert float(jnp.abs(single.astype(jnp.float64) - apply(params, x, 0.4, 1)).max()) <= 1e-3
+    assert double.dtype == jnp.float64
+    assert float(jnp.abs(single.astype(jnp.float64) - double).max()) <= 1e-4 * float(jnp.abs(double).max())
 
 
 def test_an_image_that_cannot_be_halved_is_refused():
@@ -134,7 +135,17 @@ def test_an_image_that_cannot_be_halved_is_refused():
         nn.UNet((6, 8, 1), 4, 3, rngs=nnx.Rngs(params=jax.random.key(0)))
 
 
-def test_a_module_owns_parameters_only():
-    for network in NETWORKS.values():
-        (_, params), _ = network()
-        assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+def test_a_module_owns_single_precision_parameters_only(network):
+    assert {leaf.dtype for leaf in jax.tree.leaves(network[3])} == {jnp.dtype("float32")}
+
+
+def test_initial_layers_keep_the_variance():
+    kernel = fan_in(jax.random.key(0), (3, 3, 40, 128))
+    # Six standard deviations of the sample variance of n normals.
+    assert abs(float((kernel**2).mean()) * 360 - 1) <= 6 * np.sqrt(2 / kernel.size)
+    assert abs(float(kernel.mean())) * np.sqrt(360 * kernel.size) <= 6
+    # Entries more than one block apart are not copies of each other.
+    flat = kernel.reshape(-1)
+    assert abs(float((flat[: 1 << 14] * flat[1 << 14 : 2 << 14]).mean()) * 360) <= 6 / np.sqrt(1 << 14)
+    assert bool((fan_in(jax.random.key(0), (9, 9)) == fan_in(jax.random.key(0), (9, 9))).all())
+    assert bool((fan_in(jax.random.key(0), (9, 9)) != fan_in(jax.random.key(1), (9, 9))).any())

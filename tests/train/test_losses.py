@@ -52,8 +52,11 @@ def gradient_at_optimum(form, weighting, wrong=None):
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "path, kind",
+    [("variance_preserving", kind) for kind in KINDS]
+    + [("cosine", "v"), ("variance_exploding", "noise"), ("linear", "velocity")],
+)
 def test_the_exact_model_is_stationary(path, kind):
     form = Parameterization(PATHS[path](), kind=kind)
     gradient = gradient_at_optimum(form, "unit")
@@ -61,7 +64,7 @@ def test_the_exact_model_is_stationary(path, kind):
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("weighting", [w for w in WEIGHTINGS if w != "unit"])
 def test_no_weighting_moves_the_optimum(weighting):
     gradient = gradient_at_optimum(Parameterization(paths.cosine(), kind="velocity"), weighting)
     assert float(jnp.abs(gradient).max()) <= 1e-10
@@ -90,9 +93,8 @@ class Late(Parameterization):
 
 @pytest.mark.x64
 @pytest.mark.parametrize("mutant", [FlippedNoise, Swapped, Late])
-@pytest.mark.parametrize("kind", ["velocity", "score", "v"])
-def test_the_quadrature_sees_planted_mistakes(mutant, kind):
-    form = Parameterization(paths.cosine(), kind=kind)
+def test_the_quadrature_sees_planted_mistakes(mutant):
+    form = Parameterization(paths.cosine(), kind="velocity")
     gradient = gradient_at_optimum(form, "unit", lambda f: mutant(f.path, kind=f.kind))
     assert float(jnp.abs(gradient).max()) >= 1e-3
 
