@@ -39,7 +39,8 @@ def expectation(out: SMCResult, f: Callable[[PyTree], Array], chunk: int | None 
     weights, info = normalized(out.log_weights), out.info
     count = weights.shape[0]
     values = jnp.asarray(chunked_vmap(f, chunk)(out.particles))
-    values = values.astype(jnp.promote_types(values.dtype, weights.dtype))
+    if not jnp.issubdtype(values.dtype, jnp.floating) or values.dtype.itemsize < weights.dtype.itemsize:
+        values = values.astype(weights.dtype)
     mass = weights.reshape((count,) + (1,) * (values.ndim - 1)).astype(values.dtype)
     # 0 · NaN is NaN: f may be anything where no mass is.
     values = jnp.where(mass == 0, jnp.zeros_like(values), values)
