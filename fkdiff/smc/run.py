@@ -30,12 +30,12 @@ def run_smc(
     """Weighted particles of the law ∝ Γ_K and an unbiased estimate of its mass, exp(out.log_normalizer).
 
     Args:
-        key: One typed key. Results depend on it, on the model and on N, never on `chunk` or the device count.
+        key: One typed key. Random numbers belong to (step, use, particle index): the same under any `chunk`.
         model: A `FeynmanKac` (for one particle) or any population model, such as `target.feynman_kac()`.
         grid: Times in strictly increasing order, (K + 1,); `fkdiff.grid` makes them.
         num_particles: N, at least 2.
         resample: A resampler; `adaptive(systematic, 0.5)` by default.
-        chunk: Particles per model call, for a `FeynmanKac`; bounds memory, changes nothing else.
+        chunk: Particles per model call, for a `FeynmanKac`; bounds memory and changes at most the last bit of a sum.
         collect: `collect(particles, log_weights, t)`, called at every grid time on what `out.particles` would hold;
             stacked along a leading axis of K + 1 in `out.collected`. Only the last population is kept otherwise.
         on_nan: "error" lets a NaN weight fail the run with its step, count and first index; "kill" gives it weight
