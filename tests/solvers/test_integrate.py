@@ -40,12 +40,12 @@ def ends(path):
 
 LAWS = {
     "vp, heun": ("variance_preserving", lambda: solvers.heun(), 64),
-    "ve, reverse SDE": ("variance_exploding", lambda: solvers.euler(1.0), 400),
+    "ve, reverse SDE": ("variance_exploding", lambda: solvers.euler(1.0), 200),
     # From here on in the slow tier alone.
     "linear, dpmpp": ("linear", lambda: solvers.dpmpp_2m(), 64),
-    "cosine, exponential": ("cosine", lambda: solvers.exponential(1.0, REFERENCE), 400),
-    "vp, ancestral": ("variance_preserving", lambda: solvers.ddim(1.0), 800),
-    "linear, heun with noise": ("linear", lambda: solvers.heun(0.5), 400),
+    "cosine, exponential": ("cosine", lambda: solvers.exponential(1.0, REFERENCE), 200),
+    "vp, ancestral": ("variance_preserving", lambda: solvers.ddim(1.0), 400),
+    "linear, heun with noise": ("linear", lambda: solvers.heun(0.5), 200),
 }
 
 
