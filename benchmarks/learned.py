@@ -1,8 +1,8 @@
 """A learned model: what control buys on real digits, and what wrong scores cost.
 
-First a class-conditional model of the digits (trained here from configs/digits.yaml, or `--run FOLDER`): ESS, R and
-resamplings of the published corrector beside control, 256 particles and 24 Heun steps, at equal calls. Then an exact mixture whose score
-is perturbed, s + δ‖s‖ times a fixed smooth unit field: how answers degrade with δ.
+First a class-conditional model of the digits, trained here from configs/digits.yaml: ESS, R and resamplings of the
+published corrector beside control, 256 particles and 24 Heun steps, at equal calls. Then exact mixtures whose scores
+are perturbed, s + δ‖s‖ times a fixed smooth unit field: how answers degrade with δ.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ def _ess(axes: Axes, out: SMCResult) -> None:
     ess = np.asarray(out.info.ess, np.float64) / len(out.log_weights)
     axes.plot(np.arange(len(ess)), ess, color=ACCENT, lw=1.6)
     for step in np.flatnonzero(np.asarray(out.info.resampled)):
-        axes.axvline(step, color=PALE, lw=0.8, zorder=0)
+        axes.axvline(int(step), color=PALE, lw=0.8, zorder=0)
     axes.axhline(0.05, color=ALARM, lw=0.8, ls=":")
     axes.set_ylim(0, 1.03)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

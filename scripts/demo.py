@@ -44,7 +44,9 @@ def main() -> None:
     for task in TASKS:
         fkdiff("steer", run, "--config", f"configs/steer/{task}.yaml", "--out", root / task)
 
-    print("\n" + "what".ljust(40) + "log Z".ljust(18) + "min ESS   R      accuracy: exact / heuristic   Fréchet (floor)")
+    print(
+        "\n" + "what".ljust(40) + "log Z".ljust(18) + "min ESS   R      accuracy: exact / heuristic   Fréchet (floor)"
+    )
     for task, words in TASKS.items():
         for case in json.loads((root / task / "summary.json").read_text())["cases"]:
             judge = case["judge"]

@@ -217,7 +217,7 @@ def row(o: Outcome) -> str:
 def table(outcomes: list[Outcome], judged) -> str:
     """The closing table: exact beside heuristic."""
     head = ("case", "draws", "log Z", "min ESS", "R", "calls", "accuracy", "Fréchet", "floor")
-    lines = [head]
+    lines: list[tuple[str, ...]] = [head]
     for i, o in enumerate(outcomes):
         found = facts(o)
         for side in ("exact", "heuristic"):

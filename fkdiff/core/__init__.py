@@ -11,6 +11,7 @@
 
 from fkdiff.core.checking import check as check
 from fkdiff.core.concrete import concrete as concrete
+from fkdiff.core.concrete import traced as traced
 from fkdiff.core.keys import particle_keys as particle_keys
 from fkdiff.core.keys import stream as stream
 from fkdiff.core.status import Status as Status

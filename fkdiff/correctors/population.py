@@ -13,12 +13,14 @@ from fkdiff.core import (
     Array,
     FkdiffWarning,
     Key,
+    Scalar,
     Status,
     choose,
     chunked_vmap,
     concrete,
     particle_keys,
     require,
+    traced,
 )
 from fkdiff.core.keys import Use, stream
 from fkdiff.correctors import reference as gaussian
@@ -216,8 +218,7 @@ def _shared(paths: tuple) -> bool:
     for other in rest:
         if other is first:
             continue
-        leaves = jax.tree.leaves((first, other))
-        if any(isinstance(value, jax.core.Tracer) for value in leaves) or not bool(eqx.tree_equal(first, other)):
+        if traced((first, other)) or not bool(eqx.tree_equal(first, other)):
             return False
     return True
 

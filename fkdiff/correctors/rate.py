@@ -62,9 +62,9 @@ class Field(NamedTuple):
     columns: Array
 
 
-def probes(key: Key, shape: tuple[int, ...], dtype, exact: bool) -> Array:
+def probes(key: Key | None, shape: tuple[int, ...], dtype, exact: bool) -> Array:
     """Directions (P, *shape) with Σ p pᵀ unbiased for the identity: the basis, or one Rademacher vector."""
-    if exact:
+    if exact or key is None:
         return jnp.eye(math.prod(shape), dtype=dtype).reshape(-1, *shape)
     return jax.random.rademacher(key, (1, *shape), dtype)
 

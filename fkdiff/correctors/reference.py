@@ -67,7 +67,7 @@ def phase(reference: Reference, betas: tuple[Array, ...], paths: tuple[Path, ...
 def precision(reference_variances: tuple[Array, ...], betas, paths, t: Array) -> Array:
     """Σ β_i/(α_i² ς_i² + σ_i²), which must be positive at every time for the target to exist."""
     terms = zip(reference_variances, betas, paths, strict=True)
-    return sum(b / (p.alpha(t) ** 2 * variance + p.sigma(t) ** 2) for variance, b, p in terms)
+    return jnp.sum(jnp.stack([b / (p.alpha(t) ** 2 * variance + p.sigma(t) ** 2) for variance, b, p in terms]))
 
 
 class Gauge(NamedTuple):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core import Array, FkdiffError, Scalar, concrete, require
+from fkdiff.core import Array, FkdiffError, Scalar, concrete, require, traced
 from fkdiff.paths import Path
 from fkdiff.prediction import Predictor
 
@@ -57,8 +57,8 @@ def value(tilts: tuple[Tilt, ...], factors, x: Array, t: Array) -> Array:
 
 def clean_estimate(factors: tuple[tuple[Array, Predictor], ...], x: Array, t: Array) -> Array:
     """The clean estimate of the composed target: the exponent-weighted mean over its factors."""
-    total = sum(beta for beta, _ in factors)
-    return sum(beta * pred(x, t).clean for beta, pred in factors) / total
+    betas = jnp.stack([beta for beta, _ in factors])
+    return jnp.tensordot(betas, jnp.stack([pred(x, t).clean for _, pred in factors]), axes=1) / jnp.sum(betas)
 
 
 def scalar_reward(reward: Callable, x: Array) -> Array:
@@ -103,7 +103,7 @@ def checked_tilt(reward: Callable, shape: tuple[int, ...], strength: Scalar, ram
     require(on in SPACES, f'on="{on}" is not one of x, clean.')
     dtype = jnp.result_type(float)
     tilt = Tilt(reward, jnp.asarray(strength, dtype), ramp, on)
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((reward, tilt.strength))):
+    if traced((reward, tilt.strength)):
         return tilt
     _try_reward(reward, shape, dtype)
     end = concrete(ramp(jnp.ones((), dtype)))

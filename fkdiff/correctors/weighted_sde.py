@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core import Array, FkdiffError, Key, Scalar, concrete, require
+from fkdiff.core import Array, FkdiffError, Key, Scalar, require, traced
 from fkdiff.correctors import reference as gaussian
 from fkdiff.correctors import tilts as tilting
 from fkdiff.correctors.rate import Field, assemble, local
@@ -179,17 +177,17 @@ def check_exponents(target: WeightedSDE) -> None:
     Raises:
         FkdiffError: B = Σ β_i ≤ 0, or the precision Σ β_i/(α² ς_i² + σ²) is not positive on the whole path.
     """
-    betas = [concrete(beta) for beta, _ in target.factors]
-    if any(beta is None for beta in betas):
+    if traced(target.betas):
         return
-    total = float(sum(float(beta) for beta in betas))
-    listed = ", ".join(f"{float(beta):g}" for beta in betas)
+    betas = [float(beta) for beta, _ in target.factors]
+    total = sum(betas)
+    listed = ", ".join(f"{beta:g}" for beta in betas)
     require(
         np.isfinite(total) and total > 0,
         f"exponents ({listed}) sum to B = {total:g}, and no density has that power: B must be positive; raise the "
         "positive exponents or lower the negative ones.",
     )
-    if min(float(beta) for beta in betas) >= 0 or _traced(target):
+    if min(betas) >= 0 or traced(target):
         return
     variances = tuple(_fitted_variance(pred) for _, pred in target.factors)
     times = jnp.linspace(target.path.t_min, target.path.t_max, 33)
@@ -207,13 +205,6 @@ def _fitted_variance(pred: Predictor) -> Array:
     return _data_moments(jax.random.key(0), pred, 32)[1]
 
 
-def _traced(tree) -> bool:
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
-
-
 def leaf(value: Scalar) -> Array:
     """A number as an array, so that it is traced and not compiled in."""
     return jnp.asarray(value, jnp.result_type(float))
-
-
-Ramp = Callable[[Array], Array]
