@@ -105,17 +105,16 @@ def make_step(
         value, gradient = jax.value_and_grad(loss)(state.params, key, examples[rows], batch_labels)
         norm = optax.tree.norm(gradient)
         sound = jnp.isfinite(norm) & (state.streak < STOP_AFTER)
-        # A zero gradient keeps the discarded branch finite.
-        gradient = jax.tree.map(lambda g: jnp.where(sound, g, jnp.zeros_like(g)), gradient)
-        # optax counts in int32 and multiplies by floats, which strict promotion refuses.
-        with jax.numpy_dtype_promotion("standard"):
-            updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        decay = ema_decay_at(state.step, optim.ema_decay)
-        ema = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, state.ema, params)
-        moved = (params, ema, opt_state)
-        kept = (state.params, state.ema, state.opt_state)
-        params, ema, opt_state = jax.tree.map(lambda new, old: jnp.where(sound, new, old), moved, kept)
+
+        def move() -> tuple[PyTree, PyTree, PyTree]:
+            # optax counts in int32 and multiplies by floats, which strict promotion refuses.
+            with jax.numpy_dtype_promotion("standard"):
+                updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
+            decay = ema_decay_at(state.step, optim.ema_decay)
+            return params, jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, state.ema, params), opt_state
+
+        params, ema, opt_state = jax.lax.cond(sound, move, lambda: (state.params, state.ema, state.opt_state))
         bad = 1 - sound.astype(jnp.int32)
         streak = jnp.where(sound, jnp.zeros_like(state.streak), state.streak + 1)
         new = TrainState(state.step + 1, params, ema, opt_state, state.skipped + bad, streak)

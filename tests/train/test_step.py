@@ -13,9 +13,9 @@ from fkdiff.train.step import STOP_AFTER, ema_decay_at, init_state, make_optimiz
 
 CONFIG = TrainConfig.model_validate(
     {
-        "data": {"kind": "moons", "num_points": 256},
+        "data": {"kind": "gaussians", "num_points": 256},
         "model": {"kind": "mlp", "width": 16, "depth": 1},
-        "optim": {"steps": 200, "batch_size": 32, "learning_rate": 1e-2, "warmup": 2, "ema_decay": 0.9},
+        "optim": {"steps": 200, "batch_size": 32, "learning_rate": 3e-2, "warmup": 2, "ema_decay": 0.9},
     }
 )
 
@@ -48,7 +48,7 @@ def test_it_learns_and_the_average_follows_the_recursion(training):
         losses.append(float(metrics["loss"]))
         decay = min(0.9, (1 + k) / (10 + k))
         average = [decay * a + (1 - decay) * p for a, p in zip(average, leaves(state.params), strict=True)]
-    assert np.mean(losses[-50:]) <= 0.85 * np.mean(losses[:5])
+    assert np.mean(losses[-50:]) <= 0.6 * np.mean(losses[:5])
     for ours, theirs in zip(average, leaves(state.ema), strict=True):
         assert np.abs(ours - theirs).max() <= 1e-5
     assert abs(float(ema_decay_at(jnp.int32(10**6), 0.9)) - 0.9) <= 1e-7
