@@ -23,7 +23,7 @@ def expectation(out: SMCResult, f: Callable[[PyTree], Array], chunk: int | None 
 
         V = c Σ_j ( Σ_{i: E_i = j} W_i (f_i − η) )²,
 
-    c = (N/(N − 1))^{R+1} for multinomial and residual resampling and without any, 1 for systematic and stratified.
+    c = (N/(N − 1))^{R+1} for multinomial resampling and without any, 1 for the other schemes.
 
     Args:
         out: From `run_smc`.
@@ -47,7 +47,7 @@ def expectation(out: SMCResult, f: Callable[[PyTree], Array], chunk: int | None 
     value = jnp.sum(mass * values, axis=0)
     deviations = mass * (values - value[None])
     families = jnp.zeros_like(deviations).at[info.ancestors].add(deviations)
-    inflated = (out.scheme in ("multinomial", "residual")) | (info.resamplings == 0)
+    inflated = (out.scheme == "multinomial") | (info.resamplings == 0)
     exponent = jnp.where(inflated, info.resamplings + 1, 0).astype(values.dtype)
     variance = (count / (count - 1)) ** exponent * jnp.sum(families**2, axis=0)
     return Estimate(value, jnp.sqrt(variance))

@@ -127,6 +127,38 @@ def test_inside_jit_and_vmap():
     assert np.allclose(mapped, alone, atol=1e-5)
 
 
+def check_keys():
+    """The initial draw and every resampling, refresh and move of every step have keys of their own."""
+    seen = []
+
+    def initial(key, num_particles, t):
+        seen.append(jax.random.key_data(key))
+        return jnp.zeros((num_particles, 2), jnp.uint32), jnp.zeros(num_particles), smc.MoveInfo()
+
+    def move(key, particles, log_weights, t0, t1):
+        seen.append(jax.random.key_data(key))
+        return particles, jnp.zeros_like(log_weights), smc.MoveInfo()
+
+    def refresh(key, particles, t):
+        return jnp.broadcast_to(jax.random.key_data(key), particles.shape)
+
+    def resample(key, log_weights):
+        seen.append(jax.random.key_data(key))
+        return smc.systematic(key, log_weights)
+
+    model = smc.Population(initial, move, refresh=refresh)
+    state = smc.init(KEY, model, 2, GRID[0])
+    for t0, t1 in itertools.pairwise(GRID[:4]):
+        state, _ = smc.step(KEY, model, state, t0, t1, resample)
+        seen.append(state.particles[0])
+    assert len(seen) == 1 + 3 * 3
+    assert len({tuple(np.asarray(key).tolist()) for key in seen}) == len(seen)
+
+
+def test_every_use_has_a_key_of_its_own():
+    check_keys()
+
+
 def test_refresh_runs_only_after_a_resampling():
     def initial(key, num_particles, t):
         return jnp.zeros((num_particles, 2)), jnp.zeros(num_particles), smc.MoveInfo(evaluations=1)
