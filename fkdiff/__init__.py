@@ -20,8 +20,21 @@ from typing import TYPE_CHECKING
 from fkdiff.lazy import attach
 
 if TYPE_CHECKING:
-    from fkdiff import core, correctors, errors, interop, nn, paths, plot, prediction, smc, solvers, steering
-    from fkdiff import targets, train
+    from fkdiff import (
+        core,
+        correctors,
+        errors,
+        interop,
+        nn,
+        paths,
+        plot,
+        prediction,
+        smc,
+        solvers,
+        steering,
+        targets,
+        train,
+    )
     from fkdiff.core import Kernel, Transition, check
     from fkdiff.errors import FkdiffError, FkdiffWarning
     from fkdiff.paths import grid

@@ -13,7 +13,6 @@ from fkdiff.core import (
     Array,
     FkdiffWarning,
     Key,
-    Scalar,
     Status,
     choose,
     chunked_vmap,

@@ -32,7 +32,7 @@ def heun(noise: Scalar = 0.0) -> Heun:
     """The trapezoidal step x + ½h (b(x, t0) + b(x + h b, t1)) of the drift b = velocity + νκ score.
 
     Order 2 for ν = 0. For ν > 0 the noise √(2ν∫κ dt) is added once, at the end: a Gaussian transition of weak
-    order 1, with a smaller error constant than Euler–Maruyama.
+    order 1.
 
     Args:
         noise: ν ≥ 0: 0 is the probability-flow ODE, 1 the reverse-time SDE.

@@ -1,0 +1,134 @@
+"""Steered chains against importance sampling of the same chain: an oracle that shares no bookkeeping.
+
+The law asked for is p_base e^{λr}, p_base being what the discretised solver samples; plain draws of that solver,
+weighted by e^{λr} afterwards, estimate it without potentials, ramps or resampling.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fkdiff as fk
+
+PATH = fk.paths.variance_preserving()
+MIXTURE = fk.targets.gaussian_mixture([[-2.0], [1.5]], [0.25, 0.64], [0.3, 0.7])
+PRED, SOLVER, STEPS = MIXTURE.predictor(PATH), fk.solvers.ddim(eta=1.0), 12
+
+
+def slope(x):
+    return 0.6 * x[0]
+
+
+def hill(x):
+    return -((x[0] - 1) ** 2) / 4 + 5
+
+
+REWARDS = {"slope": slope, "hill": hill}
+
+
+@pytest.fixture(scope="module")
+def base():
+    return np.asarray(fk.integrate(jax.random.key(99), PRED, SOLVER, fk.grid(STEPS, PATH), 2**16))
+
+
+def oracle(base, reward):
+    """log Z, mean and P(x < 0) with standard errors, by weighting plain draws."""
+    log_w = np.asarray(jax.vmap(reward)(jnp.asarray(base)), np.float64)
+    w = np.exp(log_w - log_w.max())
+    share = w / w.sum()
+    values = np.stack([base[:, 0], base[:, 0] < 0], axis=1).astype(np.float64)
+    means = share @ values
+    errors = np.sqrt(np.sum(share[:, None] ** 2 * (values - means) ** 2, axis=0))
+    log_z = log_w.max() + np.log(w.mean())
+    return np.append(log_z, means), np.append(w.std() / w.mean() / np.sqrt(len(w)), errors)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("name", REWARDS)
+def test_law_is_the_tilted_chain(base, name, threshold):
+    reward = REWARDS[name]
+    truth, error = oracle(base, reward)
+    rule = fk.smc.adaptive(fk.smc.systematic, threshold)
+    many = fk.replicate(jax.random.key(1), 8, fk.steer(PRED, SOLVER, reward), fk.grid(STEPS, PATH), 2048, rule)
+    evidence = many.evidence
+    mean = many.expectation(lambda x: jnp.stack([x[0], (x[0] < 0).astype(x.dtype)]))
+    found = np.append(evidence.value, mean.value)
+    spread = np.append(evidence.standard_error, mean.standard_error)
+    # Eight populations: seven degrees of freedom, so 8 of their errors rather than 5.
+    assert np.all(np.abs(found - truth) <= 8 * np.sqrt(spread**2 + error**2))
+    assert np.all(spread <= 0.05)
+
+
+@pytest.mark.x64
+def test_constant_moves_the_evidence_and_nothing_else():
+    path = fk.paths.variance_preserving()
+    pred = fk.targets.gaussian_mixture([[-2.0], [1.5]], [0.25, 0.64], [0.3, 0.7]).predictor(path)
+    solver = fk.solvers.ddim(eta=1.0)
+
+    def run(constant):
+        model = fk.steer(pred, solver, lambda x: 0.6 * x[0] + constant)
+        return fk.run_smc(jax.random.key(3), model, fk.grid(6, path), 256, fk.smc.adaptive(fk.smc.systematic, 0.95))
+
+    here, there = run(0.0), run(5.0)
+    assert int(here.info.resamplings) > 0
+    assert np.array_equal(here.particles, there.particles)
+    assert abs(float(there.log_normalizer - here.log_normalizer) - 5) <= 1e-10
+
+
+def test_negative_rewards_are_seen():
+    model = fk.steer(PRED, SOLVER, lambda x: jnp.where(x[0] < 0, -40.0, -30.0))
+    out = fk.check(fk.run_smc(jax.random.key(0), model, fk.grid(STEPS, PATH), 512))
+    assert float(fk.expectation(out, lambda x: x[0] < 0).value) <= 1e-3
+
+
+def test_new_strength_compiles_nothing():
+    traces = []
+
+    def reward(x):
+        traces.append(1)
+        return x[0]
+
+    for strength in (0.5, 1.5):
+        out = fk.run_smc(jax.random.key(0), fk.steer(PRED, SOLVER, reward, strength=strength), fk.grid(4, PATH), 16)
+        fk.check(out) if strength < 1 else None
+        if strength < 1:
+            first = len(traces)
+    assert len(traces) == first
+
+
+WRONG = {
+    "deterministic": (lambda: fk.steer(PRED, fk.solvers.heun(), slope), "ddim\\(eta=1.0\\)"),
+    "potential": (lambda: fk.steer(PRED, SOLVER, slope, potential="diference"), 'did you mean "difference"'),
+    "vector": (
+        lambda: fk.run_smc(jax.random.key(0), fk.steer(PRED, SOLVER, lambda x: x), fk.grid(4, PATH), 16),
+        "one number in nats",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_arguments_raise_one_sentence(case):
+    wrong, words = WRONG[case]
+    with pytest.raises(fk.FkdiffError, match=words):
+        wrong()
+
+
+def test_nan_reward_fails_by_status():
+    model = fk.steer(PRED, SOLVER, lambda x: jnp.log(x[0]))
+    with pytest.raises(fk.FkdiffError, match="NaN"):
+        fk.check(fk.run_smc(jax.random.key(0), model, fk.grid(4, PATH), 64))
+
+
+def test_potentials_add_up_to_the_reward():
+    """Whatever the ramp, what is paid on the way and at the end is λ r(x_K)."""
+    from fkdiff.steering.potentials import POTENTIALS, opened, paid
+
+    rewards, ramps = np.array([0.3, -1.2, 2.5, 0.7]), np.array([0.0, 0.4, 0.7, 1.0])
+    for statistic in POTENTIALS.values():
+        account = opened(jnp.asarray(rewards[0]), jnp.asarray(ramps[0]))
+        total = account.increment
+        for k in range(1, 4):
+            account = paid(statistic, account, jnp.asarray(rewards[k]), jnp.asarray(ramps[k]), jnp.asarray(float(k)))
+            total = total + account.increment
+        assert abs(float(total + (1.9 - account.paid)) - 1.9) <= 1e-6
