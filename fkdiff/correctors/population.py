@@ -115,7 +115,7 @@ class Corrector(eqx.Module):
             xi = jax.random.normal(particle_key, target.shape, phase.log_variance.dtype)
             x = phase.mean + jnp.exp(0.5 * phase.log_variance) * xi
             if not target.knows_density:
-                return x, tilting.value(target.tilts, target.factors, x, t)
+                return x, tilting.value(target, x, t)
             log_start = -0.5 * (jnp.sum(xi**2) + size * (gaussian.LOG_2PI + phase.log_variance))
             return x, target.log_density(x, t) - log_start - constant
 

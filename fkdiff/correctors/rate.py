@@ -102,7 +102,7 @@ def local(target, x: Array, t: Array, key: Key | None, control: str, exact: bool
         scores.append(score)
         divergences.append(divergence)
     curvature = directions if reward_control and target.tilts else None
-    tilt = tilting.derivatives(target.tilts, target.factors, x, t, curvature) if target.tilts else _no_tilt(x)
+    tilt = tilting.derivatives(target, x, t, curvature) if target.tilts else _no_tilt(x)
     return Local(jnp.stack(velocities), jnp.stack(scores), jnp.stack(divergences), tilt)
 
 

@@ -1,4 +1,11 @@
-"""Rewards as factors: r_t(x) = strength · ramp(progress) · reward(x), with every derivative by autodiff."""
+"""Rewards as factors, with every derivative by autodiff.
+
+    on="x":      r_t(x) = strength · ramp(progress) · v(t_max)/v(t) · reward(x),    v = α²ς² + σ²
+    on="clean":  r_t(x) = strength · ramp(progress) · reward(clean(x, t))
+
+Both end at strength · reward(x). The ratio of variances is near 1 on variance-preserving paths; on exploding ones it keeps
+a reward made for data from acting on noise a hundred times as wide.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +30,7 @@ class Tilt(eqx.Module):
     Attributes:
         reward: `reward(x) -> scalar`, differentiable, for ONE example; a function or a pytree.
         strength: Multiplies the reward; a leaf, so that a new one compiles nothing.
-        ramp: `ramp(progress)`, from progress 0 at t_min to 1 at t_max; ramp(1) should be 1.
+        ramp: `ramp(progress)`, from progress 0 at t_min to 1 at t_max; ramp(1) must be 1.
         on: "x" evaluates the reward at the noisy position, "clean" at the model's clean estimate.
     """
 
@@ -42,17 +49,27 @@ class TiltDerivatives(NamedTuple):
     laplacian: Array
 
 
-def value(tilts: tuple[Tilt, ...], factors, x: Array, t: Array) -> Array:
-    """r_t(x), the sum of all tilts."""
+def value(target, x: Array, t: Array) -> Array:
+    """r_t(x), the sum of all tilts of a `WeightedSDE`."""
     total = jnp.zeros((), x.dtype)
-    if not tilts:
+    if not target.tilts:
         return total
-    path: Path = factors[0][1].path
+    path: Path = target.path
     progress = (t - path.t_min) / (path.t_max - path.t_min)
-    for tilt in tilts:
-        place = x if tilt.on == "x" else clean_estimate(factors, x, t)
-        total = total + tilt.strength * tilt.ramp(progress) * scalar_reward(tilt.reward, place)
+    # A reward of clean data, read at noise many times as wide, would dwarf everything: it counts per unit of variance.
+    narrow = _variance(target, path.t_max) / _variance(target, t)
+    for tilt in target.tilts:
+        share = tilt.strength * tilt.ramp(progress)
+        if tilt.on == "clean":
+            total = total + share * scalar_reward(tilt.reward, clean_estimate(target.factors, x, t))
+        else:
+            total = total + share * narrow * scalar_reward(tilt.reward, x)
     return total
+
+
+def _variance(target, t: Array) -> Array:
+    """v = α²ς² + σ² of the reference on the target's path."""
+    return target.path.alpha(t) ** 2 * target.reference.variance + target.path.sigma(t) ** 2
 
 
 def clean_estimate(factors: tuple[tuple[Array, Predictor], ...], x: Array, t: Array) -> Array:
@@ -72,11 +89,11 @@ def scalar_reward(reward: Callable, x: Array) -> Array:
     return out.astype(x.dtype)
 
 
-def derivatives(tilts, factors, x: Array, t: Array, probes: Array | None) -> TiltDerivatives:
+def derivatives(target, x: Array, t: Array, probes: Array | None) -> TiltDerivatives:
     """r, ∇r, ∂_t r by one reverse pass, and pᵀ∇²r p summed over `probes` (P, *shape) when given."""
 
     def gradient(z):
-        total, (dx, dt) = jax.value_and_grad(lambda y, s: value(tilts, factors, y, s), argnums=(0, 1))(z, t)
+        total, (dx, dt) = jax.value_and_grad(lambda y, s: value(target, y, s), argnums=(0, 1))(z, t)
         return dx, (total, dt)
 
     if probes is None:

@@ -60,7 +60,7 @@ class WeightedSDE(eqx.Module):
         """
         t = jnp.asarray(t, x.dtype)
         total = sum(beta * pred.log_prob(x, t) for beta, pred in self.factors)
-        return total + tilting.value(self.tilts, self.factors, x, t)
+        return total + tilting.value(self, x, t)
 
     @property
     def knows_density(self) -> bool:
