@@ -1,5 +1,6 @@
 """Numerical events: each has its status, its step, its count and its first index; none is turned into a number."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,14 +19,23 @@ def initial(key, num_particles, t):
     return jnp.zeros(num_particles), jnp.zeros(num_particles), smc.MoveInfo()
 
 
-def spoiled(particles, step, value):
-    """A run in which `value` is added to the log-weights of some particles at one step."""
+class Spoiled(eqx.Module):
+    """Adds `value` to the log-weights of the `chosen` particles at one step; one compiled program for all tests."""
 
-    def move(key, x, log_weights, t0, t1):
-        chosen = jnp.isin(jnp.arange(x.shape[0]), jnp.asarray(particles)) & (jnp.round(t1 * 4) == step)
-        return x, jnp.where(chosen, value, 0.0), smc.MoveInfo()
+    chosen: jax.Array
+    number: jax.Array
+    value: jax.Array
 
-    return smc.Population(initial, move)
+    def initial(self, key, num_particles, t):
+        return initial(key, num_particles, t)
+
+    def move(self, key, x, log_weights, t0, t1):
+        return x, jnp.where(self.chosen & (jnp.round(t1 * 4) == self.number), self.value, 0.0), smc.MoveInfo()
+
+
+def spoiled(particles, number, value):
+    """Eight particles, some of which receive `value` at one step."""
+    return Spoiled(jnp.asarray([i in particles for i in range(8)]), jnp.float32(number), jnp.float32(value))
 
 
 def test_minus_infinity_for_some_is_legal():
@@ -142,6 +152,6 @@ def test_a_traced_grid_that_does_not_increase():
 
 def test_check_wants_one_concrete_run():
     with pytest.raises(FkdiffError, match="holds a batch of shape"):
-        fk.check(jax.vmap(lambda k: smc.run_smc(k, spoiled([0], 9, 0.0), GRID, 8))(jax.random.split(KEY, 2)))
+        fk.check(jax.tree.map(lambda leaf: leaf[None], smc.run_smc(KEY, spoiled([0], 9, 0.0), GRID, 8)))
     with pytest.raises(FkdiffError, match="only outside jit"):
         jax.jit(lambda k: fk.check(smc.run_smc(k, spoiled([0], 9, 0.0), GRID, 8)))(KEY)

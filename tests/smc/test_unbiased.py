@@ -29,6 +29,7 @@ def test_variance_of_the_evidence_is_unbiased(threshold):
     chain.check_lee_whiteley(chain.when(smc.multinomial, threshold))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [NEVER, SOMETIMES, ALWAYS])
 def test_gradient_through_stopped_resampling(threshold):
     chain.check_gradient(smc.stop_gradient(chain.when(smc.stratified, threshold)))
