@@ -15,6 +15,7 @@ SPLITS = {"model": (0.0, 0.6), "reward": (0.6, 0.8), "judge": (0.8, 1.0)}
 _SPLIT_SEED = 20_240_229  # of the permutation that parts the digits; changing it changes every published number
 
 DIGIT_MEAN, DIGIT_SCALE = 4.9, 6.0  # grey levels 0 … 16 to mean 0 and variance 1, by round numbers
+_LARGEST_SHUFFLE = 1 << 13
 _CLASSES = {"digits": 10, "checkerboard": 0, "moons": 2, "rings": 3, "gaussians": 8}
 
 
@@ -149,10 +150,11 @@ def batch_indices(key: Key, step: Array, num_examples: int, batch_size: int) -> 
     """Rows of the batch at `step`, shape (batch_size,): a pure function of the key and the step.
 
     Every epoch is a fresh permutation, cut into whole batches (the remainder of fewer than `batch_size`
-    examples waits for another epoch). With fewer examples than a batch holds, rows are drawn with replacement.
+    examples waits for another epoch). Rows are drawn with replacement where an epoch would be shorter than a
+    batch, or a permutation at every step dearer than the step.
     """
     per_epoch = num_examples // batch_size
-    if per_epoch == 0:
+    if per_epoch == 0 or num_examples > _LARGEST_SHUFFLE:
         return jax.random.randint(jax.random.fold_in(key, step), (batch_size,), 0, num_examples)
     order = jax.random.permutation(jax.random.fold_in(key, step // per_epoch), num_examples)
     return jax.lax.dynamic_slice_in_dim(order, (step % per_epoch) * batch_size, batch_size)

@@ -75,3 +75,6 @@ def test_an_epoch_is_a_permutation_and_a_batch_a_function_of_its_step():
     tiny = np.asarray(batch_indices(key, jnp.int32(0), 3, 8))
     assert tiny.shape == (8,)
     assert set(tiny.tolist()) <= {0, 1, 2}
+    large = np.asarray(batch_indices(key, jnp.int32(0), 10**6, 4096))
+    assert large.max() >= 0.99 * 10**6
+    assert len(set(large.tolist())) >= 4000

@@ -18,7 +18,7 @@ def test_digits_are_recognised_varied_and_new(tmp_path):
 
     config = load_config(Path(__file__).parents[2] / "configs" / "digits.yaml")
     result = train(config, tmp_path / "digits", picture=False)
-    assert result.held_out <= 0.37
+    assert result.held_out <= 0.345
     run = load_run(tmp_path / "digits")
     plain = config.model_copy(update={"sampling": config.sampling.model_copy(update={"guidance": 1.0})})
     samples = sample_classes(seed_key(5), run._replace(config=plain), list(range(10)), 40)
