@@ -2,8 +2,9 @@
 
 Powers of separated mixtures in 2, 8 and 32 dimensions, where mode masses and log Z have closed forms. *Balanced*: four
 modes of equal width. *Starved*: a mode that has 1 % of the target's mass at the start, where widths do not tell yet,
-is so narrow that it holds half of it at the end: it must grow 50-fold. *Unseen*: the same with 0.025 %, about one particle of 4,096: a mode that no
-particle starts in leaves no trace, and no diagnostic of one run can miss it. The plain corrector is the published one: ungauged drift, noise 1, Euler–Maruyama, no control.
+is so narrow that it holds half of it at the end: it must grow 50-fold. *Unseen*: the same with 0.025 %, about one
+particle of 4,096: a mode that no particle starts in leaves no trace, and no diagnostic of one run can see it. The plain
+corrector is the published one: ungauged drift, noise 1, Euler–Maruyama, no control.
 """
 
 from __future__ import annotations
