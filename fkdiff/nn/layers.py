@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.core import Tracer
 
 from fkdiff.core import Array, Key
 
@@ -26,7 +27,7 @@ def standard_normal(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) 
     A random number generator takes half a second to compile and a network has dozens of shapes, so the numbers
     come in blocks of one size. Under a trace (where only the shape is wanted) they are drawn in one go.
     """
-    if isinstance(key, jax.core.Tracer):
+    if isinstance(key, Tracer):
         return jax.random.normal(key, shape, dtype)
     size = math.prod(shape)
     blocks = [np.asarray(_block(key, jnp.int32(i))) for i in range(-(-size // _BLOCK))]

@@ -142,7 +142,7 @@ def toy2d(key: Key, name: str, num_points: int) -> Dataset:
         name: "checkerboard" (no classes), "moons" (2), "rings" (3) or "gaussians" (8, unequal weights).
         num_points: Number of draws.
     """
-    points, labels = choose("name", name, _TOYS)(key, num_points)
+    points, labels = jax.jit(choose("name", name, _TOYS), static_argnums=1)(key, num_points)
     return Dataset(np.asarray(points, np.float32), np.asarray(labels, np.int32))
 
 

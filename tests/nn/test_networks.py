@@ -120,11 +120,13 @@ def test_gradients_in_parameters_position_and_time_are_finite_and_used(network):
 
 
 @pytest.mark.x64
-def test_parameters_of_a_checkpoint_follow_the_precision_of_the_sampler(network):
-    _, _, run, _, params, x = network
-    t = jnp.full(3, 0.4)
-    single = run(params, x, t.astype(jnp.float32), jnp.arange(3))
-    double = run(params, x.astype(jnp.float64), t, jnp.arange(3))
+def test_parameters_of_a_checkpoint_follow_the_precision_of_the_sampler():
+    apply, params = mlp()
+    params = awake(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params))
+    run = jax.jit(jax.vmap(apply, (None, 0, 0, 0)))
+    x, t = jnp.asarray(np.random.default_rng(3).normal(size=(3, 5))), jnp.full(3, 0.4)
+    single = run(params, x.astype(jnp.float32), t.astype(jnp.float32), jnp.arange(3))
+    double = run(params, x, t, jnp.arange(3))
     assert single.dtype == jnp.float32
     assert double.dtype == jnp.float64
     assert float(jnp.abs(single.astype(jnp.float64) - double).max()) <= 1e-4 * float(jnp.abs(double).max())
