@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -111,3 +112,17 @@ def check_particles(particles: PyTree, num_particles: int) -> PyTree:
             f"{num_particles} particles.",
         )
     return particles
+
+
+def check_moved(before: PyTree, after: PyTree) -> None:
+    """Refuses a move that changes what a particle is made of."""
+    kinds = [jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), tree) for tree in (before, after)]
+    require(
+        jax.tree.structure(before) == jax.tree.structure(after) and kinds[0] == kinds[1],
+        f"a move turned particles of {_described(before)} into {_described(after)}; both must have the same tree, "
+        "shapes and dtypes: let the initial draw return what the moves do.",
+    )
+
+
+def _described(particles: PyTree) -> str:
+    return eqx.tree_pformat(jax.tree.map(jnp.asarray, particles), width=10**6)

@@ -78,7 +78,9 @@ class StepInfo(NamedTuple):
     spread: Array
 
 
-def init(key: Key, model: Model, num_particles: int, t: Array, chunk: int | None = None) -> SMCState:
+def init(
+    key: Key, model: Model, num_particles: int, t: Array, chunk: int | None = None, on_nan: str = "error"
+) -> SMCState:
     """Draws the first population, with log G_0 as its log-weights.
 
     Args:
@@ -87,6 +89,7 @@ def init(key: Key, model: Model, num_particles: int, t: Array, chunk: int | None
         num_particles: N.
         t: The first grid time.
         chunk: Particles per model call, for a `FeynmanKac`.
+        on_nan: As in `step`.
     """
     key = stream(_step_key(key, 0), Use.INITIAL)
     particles, log_g0, info = arguments.lifted(model, chunk).initial(key, num_particles, t)
@@ -109,7 +112,7 @@ def init(key: Key, model: Model, num_particles: int, t: Array, chunk: int | None
         bad_index=none,
         killed=none,
     )
-    return _account(_weigh(state, log_g0, "error", info.status), info)
+    return _account(_weigh(state, log_g0, on_nan, info.status), info)
 
 
 def step(
@@ -140,6 +143,7 @@ def step(
     key = _step_key(key, number)
     state, resampled = _resample(key, model, state, t0, resample)
     moved, increments, info = model.move(stream(key, Use.MOVE), state.particles, state.log_weights, t0, t1)
+    arguments.check_moved(state.particles, moved)
     increments = arguments.check_log_weights(increments, state.log_weights.shape[0], "log_potential of a move")
     on_time = jnp.where(t1 > t0, jnp.int32(Status.OK), jnp.int32(Status.BAD_GRID))
     state = eqx.tree_at(lambda s: (s.particles, s.step), state, (moved, number))

@@ -79,7 +79,7 @@ def trajectory(key, model, grid, num_particles, resample, chunk, collect, on_nan
         state, info = engine.step(key, model, state, t0, t1, resample, on_nan)
         return state, (info, snapshot(state, t1))
 
-    first = engine.init(key, model, num_particles, grid[0])
+    first = engine.init(key, model, num_particles, grid[0], on_nan=on_nan)
     state, (steps, rest) = jax.lax.scan(body, first, (grid[:-1], grid[1:]))
     joined = jax.tree.map(lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b]), snapshot(first, grid[0]), rest)
     return engine.finish(model, state, grid, ess(first.log_weights), steps, resample, joined, on_nan)

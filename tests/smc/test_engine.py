@@ -253,6 +253,25 @@ def test_wrong_shapes_are_refused_in_a_sentence(name, function, sentence):
         smc.run_smc(KEY, model, GRID, 8)
 
 
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (lambda x: {"x": x}, r"a move turned particles of f32\[8,2\] into {'x': f32\[8,2\]}; both must have"),
+        (lambda x: x.astype(jnp.int32), r"a move turned particles of f32\[8,2\] into i32\[8,2\]"),
+        (lambda x: x[:, 0], r"a move turned particles of f32\[8,2\] into f32\[8\]"),
+    ],
+)
+def test_moves_that_change_the_particle_are_refused_in_a_sentence(change, sentence):
+    def initial(key, num_particles, t):
+        return jnp.zeros((num_particles, 2)), jnp.zeros(num_particles), smc.MoveInfo()
+
+    def move(key, x, log_weights, t0, t1):
+        return change(x), jnp.zeros_like(log_weights), smc.MoveInfo()
+
+    with pytest.raises(FkdiffError, match=sentence):
+        smc.run_smc(KEY, smc.Population(initial, move), GRID, 8)
+
+
 def test_a_grid_outside_the_model_is_refused():
     class Bounded(eqx.Module):
         initial: object = None

@@ -115,6 +115,8 @@ def test_failures_at_the_start_and_the_end_are_seen():
     assert (int(out.info.status), int(out.info.status_step), int(out.info.bad_count)) == (Status.NAN, 0, 8)
     with pytest.raises(FkdiffError, match=r"at the initial draw \(t = 0\), 8 of 8"):
         fk.check(out)
+    out = smc.run_smc(KEY, bad_start, GRID, 8, on_nan="kill")
+    assert (int(out.info.status), int(out.info.killed)) == (Status.EXTINCT, 8)
     bad_end = smc.Population(initial, spoiled([0], 9, 0.0).move, final=lambda x: jnp.full_like(x, -jnp.inf))
     out = smc.run_smc(KEY, bad_end, GRID, 8)
     assert (int(out.info.status), int(out.info.status_step)) == (Status.EXTINCT, 4)

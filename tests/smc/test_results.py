@@ -1,6 +1,7 @@
 """What a result says about itself, and that a file holds all of it or is refused."""
 
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -85,6 +86,14 @@ def test_warnings_name_their_symptom():
     assert doubts(ancestors=jnp.arange(200) % 20) == []
     assert doubts(ancestors=jnp.arange(200) % 19, resampled=jnp.zeros(4, bool)) == []
     assert doubts(killed=jnp.int32(2)) == ["killed-particles"]
+
+
+def test_every_symptom_has_its_entry():
+    package = Path(fk.__file__).parent
+    entries = (package / "SYMPTOMS.md").read_text()
+    named = {s for path in package.glob("smc/*.py") for s in re.findall(r"SYMPTOMS\.md#([\w-]+)", path.read_text())}
+    assert len(named) >= 5
+    assert [s for s in sorted(named) if f"## {s}\n" not in entries] == []
 
 
 def test_check_warns_and_returns_its_argument(out):
