@@ -45,7 +45,7 @@ def test_controlled_flow_agrees_with_quadrature(name):
     assert float(jnp.min(out.info.ess)) >= 0.6 * 4096
 
 
-@pytest.mark.parametrize("name", ["A²", "A⁻¹C²"])
+@pytest.mark.parametrize("name", ["A²", pytest.param("A⁻¹C²", marks=pytest.mark.slow)])
 def test_exponential_step_agrees_with_quadrature(name):
     build, truth = GOLDEN[name]
     model = build().feynman_kac("exponential", 2.0)
@@ -53,7 +53,7 @@ def test_exponential_step_agrees_with_quadrature(name):
     assert np.all(np.abs(answers(out) - truth) <= BOUNDS + 0.1 * (np.arange(3) == 2))
 
 
-@pytest.mark.parametrize("name", ["A²", "A·tilt"])
+@pytest.mark.parametrize("name", ["A²", pytest.param("A·tilt", marks=pytest.mark.slow)])
 def test_resampling_and_refresh_change_no_answer(name):
     """A threshold that forces resampling at every step, with Langevin moves after each."""
     build, truth = GOLDEN[name]

@@ -41,7 +41,10 @@ def error(step, steps, noise=0.0, ladder="affine", seed=0):
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("step, steps, order", [("euler", (64, 128), 1), ("heun", (24, 48), 2), ("rk4", (12, 24), 4)])
+@pytest.mark.parametrize(
+    "step, steps, order",
+    [pytest.param("euler", (64, 128), 1, marks=pytest.mark.slow), ("heun", (24, 48), 2), ("rk4", (12, 24), 4)],
+)
 def test_order_of_the_weighted_flow(step, steps, order):
     coarse, fine = (error(step, n)[0] for n in steps)
     assert abs(np.log2(abs(coarse / fine)) - order) <= 0.2 * order
@@ -49,11 +52,12 @@ def test_order_of_the_weighted_flow(step, steps, order):
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("noise", [0.5, 2.0])
+@pytest.mark.parametrize("noise", [pytest.param(0.5, marks=pytest.mark.slow), 2.0])
 def test_exponential_step_is_exact_on_gaussian_data(noise):
     assert abs(error("exponential", 7, noise=noise)[0]) <= 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.x64
 @pytest.mark.filterwarnings("ignore:noise=0 without gauge")
 def test_control_makes_gaussian_weights_flat():
@@ -63,6 +67,7 @@ def test_control_makes_gaussian_weights_flat():
     assert float(flat.info.R) <= 1e-6 * float(plain.info.R)
 
 
+@pytest.mark.slow
 @pytest.mark.x64
 def test_noise_and_seed_do_not_move_the_answer():
     """log Ẑ of the noisy flow is as good as that of the deterministic one, whatever the seed."""

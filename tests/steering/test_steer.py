@@ -44,7 +44,9 @@ def oracle(base, reward):
     return np.append(log_z, means), np.append(w.std() / w.mean() / np.sqrt(len(w)), errors)
 
 
-@pytest.mark.parametrize("threshold", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(
+    "threshold", [pytest.param(0.0, marks=pytest.mark.slow), 0.5, pytest.param(1.0, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", REWARDS)
 def test_law_is_the_tilted_chain(base, name, threshold):
     reward = REWARDS[name]
