@@ -40,11 +40,15 @@ def error(step, steps, noise=0.0, ladder="affine", seed=0):
     return float(out.log_normalizer) - log_normaliser_of_power(path), out
 
 
+ORDERS = [
+    pytest.param("euler", (64, 128), 1, marks=pytest.mark.slow),
+    ("heun", (24, 48), 2),
+    ("rk4", (12, 24), 4),
+]
+
+
 @pytest.mark.x64
-@pytest.mark.parametrize(
-    "step, steps, order",
-    [pytest.param("euler", (64, 128), 1, marks=pytest.mark.slow), ("heun", (24, 48), 2), ("rk4", (12, 24), 4)],
-)
+@pytest.mark.parametrize("step, steps, order", ORDERS)
 def test_order_of_the_weighted_flow(step, steps, order):
     coarse, fine = (error(step, n)[0] for n in steps)
     assert abs(np.log2(abs(coarse / fine)) - order) <= 0.2 * order
