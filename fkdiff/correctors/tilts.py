@@ -3,8 +3,8 @@
     on="x":      r_t(x) = strength · ramp(progress) · v(t_max)/v(t) · reward(x),    v = α²ς² + σ²
     on="clean":  r_t(x) = strength · ramp(progress) · reward(clean(x, t))
 
-Both end at strength · reward(x). The ratio of variances is near 1 on variance-preserving paths; on exploding ones it keeps
-a reward made for data from acting on noise a hundred times as wide.
+Both end at strength · reward(x). The ratio of variances is near 1 on variance-preserving paths; on exploding ones it
+keeps a reward made for data from acting on noise a hundred times as wide.
 """
 
 from __future__ import annotations
