@@ -143,7 +143,7 @@ def _try_reward(reward: Callable, shape: tuple[int, ...], dtype: Any) -> None:
         values, gradients = jax.jit(jax.vmap(jax.value_and_grad(lambda x: scalar_reward(reward, x))))(points)
     except FkdiffError:
         raise
-    except (jax.errors.JAXTypeError, TypeError, ValueError, NotImplementedError) as error:
+    except (jax.errors.JAXTypeError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0][:100] if str(error).strip() else type(error).__name__
         raise FkdiffError(_NOT_DIFFERENTIABLE.format(reason)) from error
     values, gradients = np.asarray(values), np.asarray(gradients)

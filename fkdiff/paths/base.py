@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import NamedTuple
 
 import equinox as eqx
@@ -40,17 +41,17 @@ class Path(eqx.Module):
     t_min: eqx.AbstractVar[Array]
     t_max: eqx.AbstractVar[Array]
 
+    @abc.abstractmethod
     def log_alpha(self, t: Array) -> Array:
         """log α(t)."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def log_sigma(self, t: Array) -> Array:
         """log σ(t)."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def time(self, log_snr: Array) -> Array:
         """The time at which log α²/σ² equals `log_snr`."""
-        raise NotImplementedError
 
     def alpha(self, t: Scalar) -> Array:
         """α(t), the share of clean data."""

@@ -82,7 +82,7 @@ class SMCResult(eqx.Module):
         return problems(self)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes everything to one .npz file (no pickle), in one stroke: a crash leaves the old file or the new."""
+        """Writes everything to one .npz file (arrays only), in one stroke: a crash leaves the old file or the new."""
         from fkdiff.smc.saving import save
 
         save(self, path)

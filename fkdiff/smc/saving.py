@@ -1,4 +1,4 @@
-"""One file per result: arrays in .npz without pickle, and a JSON index of where each belongs."""
+"""One file per result: arrays in .npz, nothing executable, and a JSON index of where each belongs."""
 
 from __future__ import annotations
 

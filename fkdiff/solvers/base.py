@@ -10,6 +10,7 @@ estimate) reads it at no cost.
 
 from __future__ import annotations
 
+import abc
 from typing import NamedTuple
 
 import equinox as eqx
@@ -53,6 +54,7 @@ class Solver(eqx.Module):
         """The state at the first time. Cost: one evaluation."""
         return arrive(pred, x, t, self.memory(x))
 
+    @abc.abstractmethod
     def step(self, pred: Predictor, state: State, t0: Scalar, t1: Scalar) -> tuple[Transition, State]:
         """The law of the position at t1, and the state with its memory moved on.
 
@@ -60,7 +62,6 @@ class Solver(eqx.Module):
 
         Cost: `evaluations` − 1; the remaining one is made by `arrive`.
         """
-        raise NotImplementedError
 
 
 def arrive(pred: Predictor, x: Array, t: Scalar, memory: PyTree = ()) -> State:
