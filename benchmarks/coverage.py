@@ -26,7 +26,7 @@ def first(x):
 def main() -> None:
     args = arguments(__doc__)
     args.started = time.time()
-    runs, count, steps = (20, 128, 24) if args.quick else (200, 512, 64)
+    runs, count, steps = (20, 128, 24) if args.quick else (200, 2048, 64)
     path, rows = fk.paths.variance_preserving(), []
     for name, row in golden(path).items():
         model, grid = row.target.feynman_kac("heun"), fk.grid(steps, path)

@@ -63,7 +63,7 @@ class Replicates(eqx.Module):
             p_r = Ẑ_r/ΣẐ.
         """
         n = self.num_populations
-        values = jax.lax.map(lambda run: expectation(run, f, chunk).value, self.runs)
+        values = _averages(self.runs, f, chunk)
         shares = normalized(self.runs.log_normalizer).reshape((n,) + (1,) * (values.ndim - 1))
         # An extinct population has no average and no share.
         values = jnp.where(shares == 0, jnp.zeros_like(values), values)
@@ -170,6 +170,12 @@ def _run(keys, model, grid, num_particles, resample, chunk, collect, on_nan) -> 
         return trajectory(key, model, grid, num_particles, resample, chunk, collect, on_nan)
 
     return jax.lax.map(one, keys)
+
+
+@eqx.filter_jit
+def _averages(runs: SMCResult, f: Callable[[PyTree], Array], chunk: int | None) -> Array:
+    """η_r(f) of every population, compiled once per function f."""
+    return jax.lax.map(lambda run: expectation(run, f, chunk).value, runs)
 
 
 def _kind(sentence: str) -> str:
