@@ -53,21 +53,42 @@ def pictures(images: Any, columns: int = 10, title: str = "", limits: tuple[floa
         title: A line above.
         limits: Values drawn as black and white; the range of the data by default.
     """
-    tiles = as_pictures(np.asarray(images))
-    rows = math.ceil(len(tiles) / columns)
-    low, high = (float(tiles.min()), float(tiles.max())) if limits is None else limits
-    height, width = tiles.shape[1:]
-    sheet = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1), 0.5 * (low + high))
+    return panels({title: images}, columns, limits)
+
+
+def panels(groups: dict[str, Any], columns: int = 10, limits: tuple[float, float] | None = None) -> Figure:
+    """Grids of grey pictures, one under the other, each under its title.
+
+    Args:
+        groups: Title -> images, as in `pictures`.
+        columns: Pictures per row.
+        limits: Values drawn as black and white; the range of all images by default.
+    """
+    tiles = {title: as_pictures(np.asarray(images)) for title, images in groups.items()}
+    rows = [math.ceil(len(group) / columns) for group in tiles.values()]
+    if limits is None:
+        limits = (min(float(g.min()) for g in tiles.values()), max(float(g.max()) for g in tiles.values()))
+    titles = 0.4 * sum(bool(title) for title in tiles)
+    figure = Figure(figsize=(0.75 * columns, 0.75 * sum(rows) + titles), layout="constrained")
+    axes = figure.subplots(len(tiles), 1, squeeze=False, height_ratios=rows)[:, 0]
+    for panel, (title, group) in zip(axes, tiles.items(), strict=True):
+        panel.imshow(
+            _sheet(group, columns, limits), cmap="gray", interpolation="nearest", vmin=limits[0], vmax=limits[1]
+        )
+        panel.set_axis_off()
+        if title:
+            panel.set_title(title, color=INK, fontsize=11, loc="left")
+    return figure
+
+
+def _sheet(tiles: np.ndarray, columns: int, limits: tuple[float, float]) -> np.ndarray:
+    """Pictures side by side, a grey line between any two."""
+    rows, (height, width) = math.ceil(len(tiles) / columns), tiles.shape[1:]
+    sheet = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1), 0.5 * sum(limits))
     for i, tile in enumerate(tiles):
         top, left = (i // columns) * (height + 1) + 1, (i % columns) * (width + 1) + 1
         sheet[top : top + height, left : left + width] = tile
-    figure = Figure(figsize=(0.75 * columns, 0.75 * rows + (0.4 if title else 0)), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(sheet, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
-    axes.set_axis_off()
-    if title:
-        axes.set_title(title, color=INK, fontsize=11)
-    return figure
+    return sheet
 
 
 def as_pictures(values: np.ndarray) -> np.ndarray:
@@ -162,9 +183,8 @@ def _samples(axes: Axes, values: np.ndarray, weights: np.ndarray) -> None:
             return
         # Residual picks would hide the weights; systematic picks show what a draw from the result looks like.
         picks = np.searchsorted(np.cumsum(weights), (np.arange(25) + 0.5) / 25).clip(max=len(weights) - 1)
-        height, width = tiles.shape[1:]
-        sheet = tiles[picks].reshape(5, 5, height, width).swapaxes(1, 2).reshape(5 * height, 5 * width)
-        axes.imshow(sheet, cmap="gray", interpolation="nearest")
+        limits = (float(tiles.min()), float(tiles.max()))
+        axes.imshow(_sheet(tiles[picks], 5, limits), cmap="gray", interpolation="nearest")
         _dress(axes, "samples, resampled", "")
         axes.set_xticks([])
         axes.set_yticks([])

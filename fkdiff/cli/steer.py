@@ -34,18 +34,24 @@ def steer(run_folder: Path, config: SteerConfig, out: Path) -> int:
     OUT/report_CASE.png   ESS, R, log-weights, ancestors, samples
     OUT/summary.json      figures, the judge's verdict, the config
     """
-    from fkdiff.cli import outcome, tasks
+    from fkdiff.cli import record, tasks
+    from fkdiff.cli.outcome import sample
+    from fkdiff.cli.verdict import judged
     from fkdiff.train.run import load_run
 
     loaded = load_run(run_folder)
     outcomes = []
     for number, case in enumerate(tasks.cases(config, loaded)):
-        outcomes.append(outcome.sample(case, config, number))
-        print(outcome.row(outcomes[-1]), flush=True)
-    judged = outcome.judge(outcomes, loaded)
+        outcomes.append(sample(case, config, number))
+        print(record.row(outcomes[-1]), flush=True)
+    verdicts = judged(outcomes, config, loaded)
     with fresh_folder(out) as folder:
-        outcome.write(folder, outcomes, judged, config, run_folder, loaded)
-    print(outcome.table(outcomes, judged))
-    for name in ("samples.png", *(f"report_{outcome.slug(o)}.png" for o in outcomes), "summary.json"):
+        record.write(folder, outcomes, verdicts, config, run_folder, loaded)
+    print(
+        record.table(
+            [record.facts(o) | {"judge": (verdicts or [{}] * len(outcomes))[i]} for i, o in enumerate(outcomes)]
+        )
+    )
+    for name in ("samples.png", *(f"report_{record.slug(o)}.png" for o in outcomes), "summary.json"):
         print(f"  {out / name}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -30,12 +31,14 @@ class Case(NamedTuple):
         target: What to sample.
         asked: The class that every draw should be of; None where no class was asked.
         formula: The law in words.
+        log_z_bound: The most that log Z can be for models that agree with each other; None where nothing bounds it.
     """
 
     name: str
     target: WeightedSDE
     asked: int | None
     formula: str
+    log_z_bound: float | None = None
 
 
 def cases(config: SteerConfig, run: LoadedRun) -> list[Case]:
@@ -51,7 +54,9 @@ def _guidance(task: Guidance, run: LoadedRun) -> list[Case]:
     def case(label: int) -> Case:
         target = correctors.guidance(run.given(label), run.predictor, task.scale)
         formula = f"q(x)^{1 - task.scale:g} q(x|{label})^{task.scale:g}"
-        return Case(f"class {label}", target, label, formula)
+        # q ≥ π_c q_c makes q^{1−w} q_c^w at most π_c^{1−w} q_c.
+        bound = -(task.scale - 1) * math.log(run.class_shares[label]) if task.scale > 1 else None
+        return Case(f"class {label}", target, label, formula, bound)
 
     return [case(label) for label in task.labels]
 

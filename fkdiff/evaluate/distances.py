@@ -8,12 +8,13 @@ from scipy.linalg import sqrtm
 from fkdiff.errors import require
 
 
-def frechet(first, second) -> float:
+def frechet(first, second, weights=None) -> float:
     """Fréchet distance between Gaussians fitted to two sets of feature vectors, |Δm|² + tr(C₁ + C₂ − 2(C₁C₂)^½).
 
     Args:
         first: Shape (n, d).
         second: Shape (m, d).
+        weights: Of the rows of `first`, (n,), non-negative; equal by default.
 
     Returns:
         The squared distance, in squared units of the features. Two finite samples of one law are not at 0:
@@ -27,7 +28,9 @@ def frechet(first, second) -> float:
         first.ndim == 2 and second.ndim == 2 and first.shape[1] == second.shape[1] and min(len(first), len(second)) > 1,
         f"first and second have shapes {first.shape} and {second.shape}; pass (n, d) and (m, d) with n, m > 1.",
     )
-    gap = first.mean(axis=0) - second.mean(axis=0)
-    one, two = np.cov(first.T), np.cov(second.T)
+    shares = np.full(len(first), 1 / len(first)) if weights is None else np.asarray(weights, np.float64)
+    shares = shares / shares.sum()
+    gap = shares @ first - second.mean(axis=0)
+    one, two = np.atleast_2d(np.cov(first.T, aweights=shares)), np.atleast_2d(np.cov(second.T))
     cross = np.real(sqrtm(one @ two))
     return float(gap @ gap + np.trace(one + two - 2 * cross))

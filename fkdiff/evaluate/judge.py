@@ -19,8 +19,8 @@ class Verdict(NamedTuple):
 
     Attributes:
         labels: The judge's class of every draw, (n,).
-        balance: Share of each class, (C,).
-        accuracy: Share of draws judged to be of the class they were asked to be; None where nothing was asked.
+        balance: Share of each class, (C,), by weight.
+        accuracy: Share of draws, by weight, judged to be of the class asked for; None where nothing was asked.
         frechet: Distance to the judge's own digits of the classes asked for, in its decision values.
         frechet_floor: The same distance for real digits that the model was trained on, which is what perfect draws
             would score at best.
@@ -46,21 +46,24 @@ class Judge(NamedTuple):
     real: tuple[np.ndarray, np.ndarray]
     training: tuple[np.ndarray, np.ndarray]
 
-    def __call__(self, draws, asked=None, classes=None) -> Verdict:
+    def __call__(self, draws, asked=None, classes=None, weights=None) -> Verdict:
         """Judges draws.
 
         Args:
             draws: Shape (n, 64) or (n, 8, 8, 1).
             asked: The class asked of every draw, (n,) or one number; None where nothing was asked.
             classes: Restricts the real digits of the comparison to these classes.
+            weights: Of the draws, (n,), non-negative; equal by default.
         """
         flat = np.asarray(draws, np.float64).reshape(len(draws), -1)
         labels = self.classifier.predict(flat)
         features = self.classifier.decision_function(flat)
         real, training = (f if classes is None else f[np.isin(y, classes)] for f, y in (self.real, self.training))
-        accuracy = None if asked is None else float(np.mean(labels == np.asarray(asked)))
-        balance = np.bincount(labels, minlength=features.shape[1]) / len(labels)
-        return Verdict(labels, balance, accuracy, frechet(features, real), frechet(training, real))
+        shares = np.full(len(flat), 1 / len(flat)) if weights is None else np.asarray(weights, np.float64)
+        shares = shares / shares.sum()
+        accuracy = None if asked is None else float(shares @ (labels == np.asarray(asked)))
+        balance = np.bincount(labels, weights=shares, minlength=features.shape[1])
+        return Verdict(labels, balance, accuracy, frechet(features, real, shares), frechet(training, real))
 
 
 def digit_judge() -> Judge:

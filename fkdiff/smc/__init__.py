@@ -38,3 +38,4 @@ from fkdiff.smc.result import SMCInfo as SMCInfo
 from fkdiff.smc.result import SMCResult as SMCResult
 from fkdiff.smc.run import run_smc as run_smc
 from fkdiff.smc.weights import ess as ess
+from fkdiff.smc.weights import normalized as normalized

@@ -57,13 +57,19 @@ def check_times(grid: Any, model: FeynmanKac | PopulationModel) -> Array:
         bool(np.all(np.diff(times) > 0)),
         "grid must increase strictly (t = 0 is noise and t = 1 is data): sort it or use fkdiff.grid.",
     )
-    bounds = [concrete(t) for t in getattr(model, "time_range", ())]
+    bounds = [concrete(t) for t in getattr(model, "time_range", None) or ()]
     if len(bounds) == 2 and bounds[0] is not None and bounds[1] is not None:
         low, high, slack = float(bounds[0]), float(bounds[1]), 1e-6
         require(
             bool(low - slack <= times[0] and times[-1] <= high + slack),
             f"grid runs from {times[0]:.4g} to {times[-1]:.4g}, outside the model's times [{low:.4g}, {high:.4g}]; "
             "use fkdiff.grid with the model's path.",
+        )
+        # One particle's `initial` is not told the time: it draws at the model's own start.
+        require(
+            not isinstance(model, FeynmanKac) or bool(times[0] <= low + slack),
+            f"grid starts at {times[0]:.4g} and this model draws its first particles at t = {low:.4g}; start the grid "
+            "there: use fkdiff.grid with the model's path.",
         )
     return grid
 

@@ -80,6 +80,8 @@ class FeynmanKac(eqx.Module):
         extract: Maps a particle to what `out.particles` holds.
         evaluations: Model calls in one propose + log_potential, for the cost account.
         jvps: Jacobian-vector products in the same, for the cost account.
+        time_range: (start, end) where the model lives in time: `initial` draws at `start`, so a grid must begin there,
+            and end no later than `end`. None where times mean nothing to the model.
 
     What G can reuse from M rides in the particle, so that a shared model call is made once.
     """
@@ -91,6 +93,7 @@ class FeynmanKac(eqx.Module):
     extract: Callable | None = None
     evaluations: int = eqx.field(static=True, default=0)
     jvps: int = eqx.field(static=True, default=0)
+    time_range: tuple[Array, Array] | None = None
 
 
 class _Lifted(eqx.Module):

@@ -143,4 +143,5 @@ def steer(
         log_final=parts.log_final,
         extract=parts.extract,
         evaluations=solver.evaluations,
+        time_range=(pred.path.t_min, pred.path.t_max),
     )

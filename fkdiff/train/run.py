@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fkdiff.core import PyTree, require
 from fkdiff.errors import FkdiffWarning
@@ -23,7 +24,7 @@ from fkdiff.prediction import Predictor
 from fkdiff.train import checkpoint
 from fkdiff.train.build import abstract_params
 from fkdiff.train.config import TrainConfig
-from fkdiff.train.data import example_shape, num_classes
+from fkdiff.train.data import example_shape, load_data, num_classes
 from fkdiff.train.files import check_name, refuse_existing, write_file
 from fkdiff.train.schema import validate
 from fkdiff.train.yaml import dump_yaml
@@ -48,6 +49,12 @@ class LoadedRun(NamedTuple):
     step: int
     num_classes: int
     config_hash: str
+
+    @property
+    def class_shares(self) -> np.ndarray:
+        """π_c, the share of each class in the training data, (num_classes,)."""
+        labels = np.asarray(load_data(self.config).labels)
+        return np.bincount(labels, minlength=self.num_classes)[: self.num_classes] / len(labels)
 
     def given(self, label: int | None) -> Predictor:
         """The model of one class, or of all of them (None).

@@ -106,6 +106,14 @@ WRONG = {
         lambda: fk.run_smc(jax.random.key(0), fk.steer(PRED, SOLVER, lambda x: x), fk.grid(4, PATH), 16),
         "one number in nats",
     ),
+    "grid outside": (
+        lambda: fk.run_smc(jax.random.key(0), fk.steer(PRED, SOLVER, slope), jnp.array([0.0, 0.5, 1.0]), 16),
+        "outside the model's times",
+    ),
+    "grid starts late": (
+        lambda: fk.run_smc(jax.random.key(0), fk.steer(PRED, SOLVER, slope), fk.grid(4, PATH)[1:], 16),
+        "start the grid there",
+    ),
 }
 
 

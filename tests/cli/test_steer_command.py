@@ -1,0 +1,134 @@
+"""`fkdiff steer`, whole: what it writes, and figures held against other routes to the same answer."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fkdiff.cli import cache, main
+from fkdiff.cli.record import table
+
+TRAIN = """
+data: {kind: digits}
+path: {kind: cosine, log_snr: [-6, 2]}
+model: {kind: mlp, width: 32, depth: 1}
+objective: {label_dropout: 0.5}
+optim: {steps: 300, batch_size: 64, warmup: 10, learning_rate: 1e-2, ema_decay: 0.9, weight_decay: 1.0}
+sampling: {num_samples: 10, num_steps: 2, solver: euler}
+"""
+GUIDANCE = """
+task: {kind: guidance, labels: [3, 8], scale: 2.0}
+engine: {num_particles: 64, num_steps: 4, step: euler}
+num_samples: 20
+"""
+REWARD = """
+task: {kind: reward, reward: {kind: ink, target: 0.35, strength: 100.0}}
+engine: {num_particles: 256, num_steps: 12, step: heun, control: score+reward}
+num_samples: 10
+"""
+ANNEAL = """
+task: {kind: anneal, beta: 1.2}
+engine: {num_particles: 256, num_steps: 12, step: heun}
+num_samples: 10
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("steer")
+    (folder / "train.yaml").write_text(TRAIN)
+    patch = pytest.MonkeyPatch()
+    patch.setattr(cache, "enable_cache", lambda: None)
+    assert main(["train", str(folder / "train.yaml"), "--out", str(folder / "run")]) == 0
+    yield folder / "run"
+    patch.undo()
+
+
+def steer(run, tmp_path, config, *overrides):
+    (tmp_path / "steer.yaml").write_text(config)
+    words = ["steer", run, "--config", tmp_path / "steer.yaml", "--out", tmp_path / "out", *overrides]
+    assert main([str(word) for word in words]) == 0
+    return json.loads((tmp_path / "out" / "summary.json").read_text())
+
+
+def test_guidance_writes_draws_weights_pictures_and_a_summary(run, tmp_path, capsys):
+    summary = steer(run, tmp_path, GUIDANCE, "--seed", "4")
+    out, said = tmp_path / "out", capsys.readouterr().out
+    names = {"particles.npz", "samples.png", "summary.json", "report_class_3.png", "report_class_8.png"}
+    assert {f.name for f in out.iterdir()} == names
+    for name in names:
+        if name.endswith("png"):
+            assert (out / name).read_bytes().startswith(b"\x89PNG")
+    assert summary["config"]["seed"] == 4
+    with np.load(out / "particles.npz", allow_pickle=False) as file:
+        for label in (3, 8):
+            particles, draws = file[f"class_{label}/particles"], file[f"class_{label}/draws"]
+            log_weights = file[f"class_{label}/log_weights"]
+            assert particles.shape == file[f"class_{label}/heuristic"].shape == (64, 64)
+            assert draws.shape == (20, 64)
+            # Every draw is one of the particles, and one that has weight.
+            places = [np.flatnonzero((particles == draw).all(axis=1)) for draw in draws]
+            assert all(len(place) for place in places)
+            assert np.isfinite(log_weights[[place[0] for place in places]]).all()
+    for case in summary["cases"]:
+        # Two models, four Euler steps; one probe for each.
+        assert (case["evaluations"], case["jvps"]) == (8 + 7 * 2 * case["resamplings"], 8)
+        assert case["heuristic_evaluations"] <= case["evaluations"] + case["jvps"]
+        assert 0 <= case["judge"]["exact"]["accuracy"] <= 1
+        assert case["judge"]["exact_target"]["balance"][int(case["case"][-1])] == 1
+        assert case["distinct_ancestors"] <= 64
+        assert f"{case['log_z']:.2f}" in said
+    assert table(summary["cases"]).splitlines()[0] in said
+
+
+def test_a_reward_agrees_with_weighted_plain_draws(run, tmp_path):
+    (case,) = steer(run, tmp_path, REWARD)["cases"]
+    truth = case["judge"]["exact_target"]
+    error = np.hypot(case["log_z_standard_error"], truth["log_z_standard_error"])
+    assert error <= 0.2
+    # Twelve Heun steps with one probe: a discretisation of a tenth of a nat beside the sampling error.
+    assert abs(case["log_z"] - truth["log_z"]) <= 5 * error + 0.1
+    assert case["judge"]["exact"]["balance_distance"] <= 0.25
+    assert sum(case["judge"]["exact"]["balance"]) == pytest.approx(1, abs=1e-3)
+
+
+def test_annealing_agrees_with_one_run_for_each_class(run, tmp_path):
+    (case,) = steer(run, tmp_path, ANNEAL)["cases"]
+    truth = case["judge"]["exact_target"]
+    assert sum(truth["balance"]) == pytest.approx(1, abs=1e-3)
+    assert truth["log_z_standard_error"] <= 0.2
+    assert np.isfinite(truth["log_z"])
+
+
+@pytest.mark.slow
+def test_several_populations_are_pooled(run, tmp_path):
+    (case,) = steer(run, tmp_path, ANNEAL, "--engine.num_populations", "3", "--task.label", "2")["cases"]
+    assert case["num_particles"] == 768
+    assert not case["log_z_error_is_lower_bound"]
+    assert case["judge"]["exact"]["accuracy"] is not None
+
+
+@pytest.mark.parametrize("words, part", [(["--task.labels", "12"], "classes 0 to 9"), (["--task.scale", "0"], None)])
+def test_what_the_model_does_not_know_is_refused_before_anything_is_written(run, tmp_path, capsys, words, part):
+    (tmp_path / "steer.yaml").write_text(GUIDANCE)
+    line = ["steer", run, "--config", tmp_path / "steer.yaml", "--out", tmp_path / "out", *words]
+    code = main([str(word) for word in line])
+    if part is None:  # scale 0 is the unconditional model: allowed
+        assert code == 0
+        return
+    assert code == 2
+    said = capsys.readouterr().err
+    assert part in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_log_z_beyond_what_agreeing_models_allow_is_doubted():
+    from fkdiff.cli.outcome import disagreement
+    from fkdiff.cli.tasks import Case
+
+    case = Case("class 3", None, 3, "", log_z_bound=4.6)  # type: ignore[arg-type]
+    assert disagreement(case, (4.5, 0.1, False)) == []
+    assert disagreement(case, (4.7, 0.1, False)) == []
+    assert "SYMPTOMS.md#models-that-disagree" in disagreement(case, (4.9, 0.1, False))[0]
+    assert disagreement(case._replace(log_z_bound=None), (99.0, 0.1, False)) == []
