@@ -15,8 +15,10 @@ from which the velocity u and the weight rate g follow by one formula, never typ
 - `steps`: euler, heun, rk4, exponential
 - `refresh`: Langevin moves that separate duplicates after a resampling
 - `population`: `Corrector`: the pieces as one population model
+- `freeze`: `freeze`: the control of a pilot run, for an unbiased log Z
 """
 
+from fkdiff.correctors.freeze import freeze as freeze
 from fkdiff.correctors.population import Corrector as Corrector
 from fkdiff.correctors.rules import anneal as anneal
 from fkdiff.correctors.rules import guidance as guidance

@@ -4,7 +4,8 @@ For any θ, adding Σ θ_j φ_j to u and Σ θ_j A_j to g leaves the target law 
 nearly constant over the weighted population as the basis allows: that is where the variance of the weights goes.
 
 θ depends on the population, so log Z has an O(1/N) bias, and particles are coupled: error bars from independent
-populations (`fkdiff.replicate`) are safer than those of one run.
+populations (`fkdiff.replicate`) are safer than those of one run. `freeze` takes θ from a pilot population instead: no
+bias but that of the time steps, and no coupling.
 
 References:
     Ren et al. (2026), variance-controlling guidance; Vargas et al. (2024) for the escorted form.
@@ -36,6 +37,28 @@ class Fit(NamedTuple):
     spread: Array
 
 
+class Schedule(NamedTuple):
+    """A control fixed in advance: θ and the centre of its affine columns as functions of time.
+
+    Attributes:
+        times: Increasing, (M,).
+        theta: θ at each time, (M, J).
+        centre: x̄ at each time, (M, *shape).
+    """
+
+    times: Array
+    theta: Array
+    centre: Array
+
+    def at(self, t: Array) -> tuple[Array, Array]:
+        """θ and the centre at time t, linear between the times."""
+        right = jnp.clip(jnp.searchsorted(self.times, t), 1, self.times.shape[0] - 1)
+        left = right - 1
+        share = (t - self.times[left]) / (self.times[right] - self.times[left])
+        theta, centre = ((1 - share) * v[left] + share * v[right] for v in (self.theta, self.centre))
+        return theta, centre
+
+
 def normalised(log_weights: Array) -> Array:
     """Self-normalised weights; zeros for dead particles, and zeros for all when all are dead."""
     alive = log_weights > -jnp.inf
@@ -63,13 +86,19 @@ def solve(rates: Array, columns: Array, log_weights: Array) -> Fit:
     alive = (weights > 0)[:, None]
     g = jnp.where(alive[:, 0], rates, 0.0)
     if columns.shape[1] == 0:
-        return Fit(jnp.zeros((0,), g.dtype), rates, _spread(weights, g))
+        return apply(jnp.zeros((0,), g.dtype), rates, columns, log_weights)
     a = jnp.where(alive, columns, 0.0)
     affordable = 10 * jnp.arange(a.shape[1]).astype(a.dtype) < 1 / jnp.sum(weights**2) - 9.999
-    theta = jax.lax.stop_gradient(_least_squares(weights, g, jnp.where(affordable[None, :], a, 0.0)))
+    return apply(_least_squares(weights, g, jnp.where(affordable[None, :], a, 0.0)), rates, columns, log_weights)
+
+
+def apply(theta: Array, rates: Array, columns: Array, log_weights: Array) -> Fit:
+    """The rates under a given θ, (J,); θ carries no gradient."""
+    weights, theta = normalised(log_weights), jax.lax.stop_gradient(theta)
+    alive = weights > 0
     # A row dead before stays dead: its own increment is left as it is.
-    controlled = rates + jnp.where(alive[:, 0], a @ theta, 0.0)
-    return Fit(theta, controlled, _spread(weights, jnp.where(alive[:, 0], controlled, 0.0)))
+    controlled = rates + jnp.where(alive, jnp.where(alive[:, None], columns, 0.0) @ theta, 0.0)
+    return Fit(theta, controlled, _spread(weights, jnp.where(alive, controlled, 0.0)))
 
 
 def _least_squares(weights: Array, g: Array, a: Array) -> Array:

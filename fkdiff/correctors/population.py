@@ -24,7 +24,7 @@ from fkdiff.core import (
 from fkdiff.core.keys import Use, stream
 from fkdiff.correctors import reference as gaussian
 from fkdiff.correctors import tilts as tilting
-from fkdiff.correctors.control import normalised
+from fkdiff.correctors.control import Schedule, normalised
 from fkdiff.correctors.rate import LADDER, Field, assemble, local
 from fkdiff.correctors.refresh import langevin
 from fkdiff.correctors.steps import STAGES, STEPS
@@ -47,6 +47,7 @@ class Corrector(eqx.Module):
         deterministic: Whether ν is known to be 0.
         refresh_moves: Langevin moves after a resampling.
         chunk: Particles per model call.
+        schedule: A control fixed in advance (see `freeze`); None fits one over the population at every stage.
     """
 
     target: WeightedSDE
@@ -58,6 +59,7 @@ class Corrector(eqx.Module):
     deterministic: bool = eqx.field(static=True)
     refresh_moves: int = eqx.field(static=True)
     chunk: int | None = eqx.field(static=True)
+    schedule: Schedule | None = None
 
     final = None
     extract = None
@@ -132,16 +134,20 @@ class Corrector(eqx.Module):
         """The flow at every particle: `Field` with a leading axis N."""
         target, betas = self.target, tuple(self.target.betas)
         gauge = gaussian.GAUGES[self.gauge](target.reference, betas, target.paths, t)
-        weights = normalised(log_weights)
-        # A dead particle may sit at infinity, and 0 · inf is NaN.
-        alive = (weights > 0).reshape(-1, *(1,) * (x.ndim - 1))
-        centre = jnp.tensordot(weights, jnp.where(alive, x, 0.0), axes=1)
+        centre = self.centre(x, log_weights) if self.schedule is None else self.schedule.at(t)[1]
 
         def one(particle, particle_key):
             here = local(target, particle, t, particle_key, self.control, self.exact)
             return assemble(target, here, gauge, particle, centre, self.control)
 
         return chunked_vmap(one, self.chunk)(x, particle_keys(key, x.shape[0]))
+
+    def centre(self, x: Array, log_weights: Array) -> Array:
+        """The population's weighted mean, a direction of the affine control."""
+        weights = normalised(log_weights)
+        # A dead particle may sit at infinity, and 0 · inf is NaN.
+        alive = (weights > 0).reshape(-1, *(1,) * (x.ndim - 1))
+        return jnp.tensordot(weights, jnp.where(alive, x, 0.0), axes=1)
 
     def move(self, key: Key, x: Array, log_weights: Array, t0: Array, t1: Array) -> tuple[Array, Array, MoveInfo]:
         """One controlled step from t0 to t1."""

@@ -37,9 +37,12 @@ class Stage(NamedTuple):
     spread: Array
 
 
-def controlled(field: Field, log_weights: Array) -> Stage:
-    """Solves for θ over the population and applies it."""
-    fit = control.solve(field.rate, field.columns, log_weights)
+def controlled(corrector, field: Field, log_weights: Array, t: Array) -> Stage:
+    """Solves for θ over the population, or reads it off a schedule, and applies it."""
+    if corrector.schedule is None:
+        fit = control.solve(field.rate, field.columns, log_weights)
+    else:
+        fit = control.apply(corrector.schedule.at(t)[0], field.rate, field.columns, log_weights)
     push = jnp.einsum("nj...,j->n...", field.basis, fit.theta)
     return Stage(field.velocity + push, field.score, fit.rates, fit.spread)
 
@@ -62,7 +65,7 @@ def _drift(corrector, stage: Stage, kappa: Array) -> Array:
 def euler(corrector, key: Key, x: Array, log_weights: Array, t0: Array, t1: Array) -> Moved:
     """Euler–Maruyama with left-point weights. Weak order 1; one stage."""
     h, kappa = t1 - t0, corrector.target.path.kappa(t0)
-    stage = controlled(corrector.fields(stream(key, Use.PROBE), x, log_weights, t0), log_weights)
+    stage = controlled(corrector, corrector.fields(stream(key, Use.PROBE), x, log_weights, t0), log_weights, t0)
     moved = x + h * _drift(corrector, stage, kappa) + _kicks(corrector, key, x, kappa * h)
     return Moved(moved, h * stage.rates, h * stage.spread)
 
@@ -73,10 +76,10 @@ def heun(corrector, key: Key, x: Array, log_weights: Array, t0: Array, t1: Array
     kappa0, kappa1 = path.kappa(t0), path.kappa(t1)
     key0, key1 = jax.random.split(stream(key, Use.PROBE))
     kick = _kicks(corrector, key, x, 0.5 * h * (kappa0 + kappa1))
-    first = controlled(corrector.fields(key0, x, log_weights, t0), log_weights)
+    first = controlled(corrector, corrector.fields(key0, x, log_weights, t0), log_weights, t0)
     drift = _drift(corrector, first, kappa0)
     ahead, ahead_weights = x + h * drift + kick, log_weights + h * first.rates
-    second = controlled(corrector.fields(key1, ahead, ahead_weights, t1), ahead_weights)
+    second = controlled(corrector, corrector.fields(key1, ahead, ahead_weights, t1), ahead_weights, t1)
     moved = x + 0.5 * h * (drift + _drift(corrector, second, kappa1)) + kick
     return Moved(moved, 0.5 * h * (first.rates + second.rates), 0.5 * h * (first.spread + second.spread))
 
@@ -89,7 +92,8 @@ def rk4(corrector, key: Key, x: Array, log_weights: Array, t0: Array, t1: Array)
     slope, rates = jnp.zeros_like(x), jnp.zeros_like(log_weights)
     for i, (node, weight) in enumerate(((0.0, 1 / 6), (0.5, 1 / 3), (0.5, 1 / 3), (1.0, 1 / 6))):
         at, at_weights = x + node * h * slope, log_weights + node * h * rates
-        stage = controlled(corrector.fields(keys[i], at, at_weights, t0 + node * h), at_weights)
+        now = t0 + node * h
+        stage = controlled(corrector, corrector.fields(keys[i], at, at_weights, now), at_weights, now)
         slope, rates = stage.velocity, stage.rates
         total = jax.tree.map(lambda s, v: s + weight * h * v, total, Moved(slope, rates, stage.spread))  # noqa: B023
     return Moved(x + total.x, total.increments, total.residual)
@@ -116,7 +120,7 @@ def exponential(corrector, key: Key, x: Array, log_weights: Array, t0: Array, t1
     field = corrector.fields(stream(key, Use.PROBE), x, log_weights, t0)
     # In the clock Λ the model part of g is known exactly per unit λ, the rest per unit time.
     exact = clock / (clock_rate * h) * (field.rate - field.tilt_rate) + field.tilt_rate
-    stage = controlled(field._replace(rate=exact), log_weights)
+    stage = controlled(corrector, field._replace(rate=exact), log_weights, t0)
     push = (stage.velocity - field.velocity) / scale0
 
     phi, phi_noise = _phi(nu * total, clock), _phi(2 * nu * total, clock)

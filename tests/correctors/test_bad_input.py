@@ -47,6 +47,10 @@ WRONG = {
     "negative noise": (lambda: fkc.anneal(PRED, 2.0).feynman_kac(noise=-1.0), "needs ν ≥ 0"),
     "noisy rk4": (lambda: fkc.anneal(PRED, 2.0).feynman_kac("rk4", 1.0), "deterministic flow"),
     "two paths": (lambda: fkc.product([PRED, OTHER]).feynman_kac("exponential", 1.0), 'use step="heun"'),
+    "nothing to freeze": (
+        lambda: fkc.freeze(jax.random.key(0), fkc.anneal(PRED, 2.0).feynman_kac(control=False), fk.grid(4, PATH)),
+        "no fitted control",
+    ),
     "grid outside": (
         lambda: fk.run_smc(jax.random.key(0), fkc.anneal(PRED, 2.0).feynman_kac(), jnp.array([0.0, 0.5, 1.0]), 64),
         "outside",

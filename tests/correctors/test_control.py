@@ -85,3 +85,13 @@ def test_theta_carries_no_gradient():
     g, a, log_weights = (jnp.asarray(v, jnp.float32) for v in problem(4))
     gradient = jax.grad(lambda s: jnp.sum(control.solve(s * g, a, log_weights).theta))(1.0)
     assert gradient == 0
+
+
+def test_a_schedule_is_linear_between_its_times():
+    times, theta = np.array([0.1, 0.4, 1.0]), np.array([[1.0, -2.0], [3.0, 0.0], [-1.0, 4.0]])
+    schedule = control.Schedule(*(jnp.asarray(v, jnp.float32) for v in (times, theta, theta[:, :1])))
+    for t in (0.1, 0.2, 0.4, 0.7, 1.0):
+        found, centre = schedule.at(jnp.asarray(t, jnp.float32))
+        expected = [np.interp(t, times, theta[:, j]) for j in (0, 1)]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        np.testing.assert_allclose(centre, expected[:1], atol=1e-5)
