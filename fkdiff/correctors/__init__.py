@@ -16,6 +16,7 @@ from which the velocity u and the weight rate g follow by one formula, never typ
 - `refresh`: Langevin moves that separate duplicates after a resampling
 - `population`: `Corrector`: the pieces as one population model
 - `freeze`: `freeze`: the control of a pilot run, for an unbiased log Z
+- `witness`: `witness`: what points from elsewhere would weigh: the search for modes that a run has missed
 """
 
 from fkdiff.correctors.freeze import freeze as freeze
@@ -26,3 +27,5 @@ from fkdiff.correctors.rules import product as product
 from fkdiff.correctors.rules import tilt as tilt
 from fkdiff.correctors.tilts import Tilt as Tilt
 from fkdiff.correctors.weighted_sde import WeightedSDE as WeightedSDE
+from fkdiff.correctors.witness import Witnesses as Witnesses
+from fkdiff.correctors.witness import witness as witness

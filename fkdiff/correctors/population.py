@@ -108,18 +108,12 @@ class Corrector(eqx.Module):
 
     def initial(self, key: Key, num_particles: int, t: Array) -> tuple[Array, Array, MoveInfo]:
         """Draws from N(M, V I), with the exact weight where the densities at t are known."""
-        target = self.target
-        phase = self._phase(t)
-        size, betas = math.prod(target.shape), tuple(target.betas)
-        constant = gaussian.log_start(target.reference, betas, target.paths, t, size)
+        target, phase = self.target, self._phase(t)
 
         def one(particle_key):
             xi = jax.random.normal(particle_key, target.shape, phase.log_variance.dtype)
             x = phase.mean + jnp.exp(0.5 * phase.log_variance) * xi
-            if not target.knows_density:
-                return x, tilting.value(target, x, t)
-            log_start = -0.5 * (jnp.sum(xi**2) + size * (gaussian.LOG_2PI + phase.log_variance))
-            return x, target.log_density(x, t) - log_start - constant
+            return x, self.start_weight(x, t)
 
         x, log_weights = chunked_vmap(one, self.chunk)(particle_keys(key, num_particles))
         on_clean = sum(tilt.on == "clean" for tilt in target.tilts)
@@ -127,8 +121,29 @@ class Corrector(eqx.Module):
         return (
             x,
             log_weights,
-            MoveInfo(log_constant=constant, evaluations=evaluations, status=self._status(t)),
+            MoveInfo(log_constant=self.start_constant(t), evaluations=evaluations, status=self._status(t)),
         )
+
+    def start_constant(self, t: Array) -> Array:
+        """log of ∫ Π q_i^{β_i} at t for the reference Gaussians: the part of log Z that no particle sees."""
+        target = self.target
+        size = math.prod(target.shape)
+        return gaussian.log_start(target.reference, tuple(target.betas), target.paths, t, size)
+
+    def start_weight(self, x: Array, t: Array) -> Array:
+        """log p̃_t − log N(M, V I) − constant at one point where the densities are known; else r_t."""
+        target, phase = self.target, self._phase(t)
+        if not target.knows_density:
+            return tilting.value(target, x, t)
+        offset = (x - phase.mean) * jnp.exp(-0.5 * phase.log_variance)
+        log_start = -0.5 * (jnp.sum(offset**2) + x.size * (gaussian.LOG_2PI + phase.log_variance))
+        return target.log_density(x, t) - log_start - self.start_constant(t)
+
+    def growth(self, t0: Array, t1: Array) -> Array:
+        """∫ h d dt over [t0, t1]: the d-terms of g."""
+        target = self.target
+        size = math.prod(target.shape)
+        return gaussian.log_growth(self.gauge, target.reference, tuple(target.betas), target.paths, t0, t1, size)
 
     def fields(self, key: Key, x: Array, log_weights: Array, t: Array) -> Field:
         """The flow at every particle: `Field` with a leading axis N."""
@@ -151,13 +166,10 @@ class Corrector(eqx.Module):
 
     def move(self, key: Key, x: Array, log_weights: Array, t0: Array, t1: Array) -> tuple[Array, Array, MoveInfo]:
         """One controlled step from t0 to t1."""
-        target = self.target
         moved = STEPS[self.step](self, key, x, log_weights, t0, t1)
-        betas, size = tuple(target.betas), x[0].size
-        growth = gaussian.log_growth(self.gauge, target.reference, betas, target.paths, t0, t1, size)
         evaluations, jvps = self._cost_per_stage()
         stages = STAGES[self.step]
-        info = MoveInfo(growth, moved.residual, stages * evaluations, stages * jvps, self._status(t1))
+        info = MoveInfo(self.growth(t0, t1), moved.residual, stages * evaluations, stages * jvps, self._status(t1))
         return moved.x, moved.increments, info
 
     @property

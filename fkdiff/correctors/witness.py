@@ -1,0 +1,111 @@
+"""Witnesses: points that somebody else found, asked what they would weigh.
+
+A mode in which no particle starts leaves no trace in a run. But the weighted flow is a map: from any point it runs back
+to where a particle would have had to start, and gathers the log-weight ℓ that this particle would have had, with
+E[e^ℓ] = Z over the start. A point with e^ℓ ≫ Z stands for mass that the population could only have met by luck.
+"""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fkdiff.core import Array, Key, chunked_vmap, require
+from fkdiff.core.keys import Use, stream
+from fkdiff.correctors.freeze import freeze
+from fkdiff.correctors.population import Corrector
+from fkdiff.correctors.steps import STEPS
+from fkdiff.smc import SMCResult
+
+MISSED = 0.05  # a share of the target worth a doubt
+LUCK = 3.0  # particles expected in a region below which it may well hold none
+FEW = 0.005  # of the witnesses: as many lie where tails meet, and weigh anything
+
+
+class Witnesses(eqx.Module):
+    """What points would weigh.
+
+    Attributes:
+        points: At the last grid time, (M, *shape).
+        starts: Where the flow comes from to reach them, (M, *shape).
+        log_excess: ℓ − log Ẑ, nats above the weight of a typical particle, (M,).
+        num_particles: N of the run that they are held against.
+    """
+
+    points: Array
+    starts: Array
+    log_excess: Array
+    num_particles: int = eqx.field(static=True)
+
+    @property
+    def limit(self) -> float:
+        """The excess from which a region of a twentieth of the target may hold no particle of N: log(N/60)."""
+        return float(np.log(max(self.num_particles * MISSED / LUCK, 1.0)))
+
+    def problems(self) -> tuple[list[str], list[str]]:
+        """A doubt if more than a few witnesses stand for mass that the run may have missed; see `fkdiff.check`."""
+        excess = np.asarray(self.log_excess, np.float64)
+        heavy = ~(excess <= self.limit)  # NaN, where the flow diverged, counts
+        if not heavy.sum() > max(2.0, FEW * len(excess)):
+            return [], []
+        return [], [
+            f"{heavy.sum()} of {len(excess)} witnesses would weigh more than {self.limit:.2g} nats above a typical "
+            f"particle (half of them more than {np.median(excess[heavy]):.3g}): a mode may have been missed that no "
+            "diagnostic of the run can show; use more particles or independent populations; see "
+            "SYMPTOMS.md#unseen-modes"
+        ]
+
+
+def witness(key: Key, model: Corrector, out: SMCResult, points: Array) -> Witnesses:
+    """Runs the weighted flow backwards from `points` and says what they would weigh beside a run's particles.
+
+    Good witnesses are draws of the unsteered models, or their training data: whatever may lie in a mode that the target
+    has and the population lacks. Call `fkdiff.check` on the answer.
+
+    Args:
+        key: For probes, and for the pilot where the control is not frozen yet.
+        model: From `target.feynman_kac(...)` with noise 0.
+        out: A run of it: its grid, log Ẑ and number of particles are what the points are held against.
+        points: Positions at the last grid time, (M, *shape).
+
+    Returns:
+        `Witnesses`. No alarm is no proof: a mode without a witness stays unseen. One-probe divergences add noise to ℓ.
+
+    Raises:
+        FkdiffError: The model has noise, or the points do not have its shape.
+
+    Cost: one run of M particles, and a pilot run where the control is not frozen.
+    """
+    points = jnp.asarray(points, jnp.result_type(float))
+    shape = model.target.shape
+    require(
+        points.ndim == len(shape) + 1 and points.shape[1:] == shape,
+        f"points has shape {points.shape}; pass (M, *{shape}), one witness per row.",
+    )
+    require(
+        model.deterministic,
+        "model has noise, and only a flow can be run backwards; pass target.feynman_kac(noise=0.0).",
+    )
+    key_pilot, key_probe = jax.random.split(key)
+    if model.control != "none" and model.schedule is None:
+        model = freeze(key_pilot, model, out.info.times)
+    starts, log_weights = _backwards(stream(key_probe, Use.PROBE), model, out.info.times, points)
+    return Witnesses(points, starts, log_weights - out.log_normalizer, out.log_weights.shape[0])
+
+
+@eqx.filter_jit
+def _backwards(key: Key, model: Corrector, grid: Array, points: Array) -> tuple[Array, Array]:
+    """Starts and ℓ, constants included."""
+    equal = jnp.zeros(points.shape[0], points.dtype)
+
+    def back(x, interval):
+        number, t1, t0 = interval
+        moved = STEPS[model.step](model, jax.random.fold_in(key, number), x, equal, t1, t0)
+        return moved.x, model.growth(t0, t1) - moved.increments
+
+    steps = jnp.arange(grid.shape[0] - 1)
+    starts, gathered = jax.lax.scan(back, points, (steps, grid[:0:-1], grid[-2::-1]))
+    first = chunked_vmap(lambda x: model.start_weight(x, grid[0]), model.chunk)(starts)
+    return starts, first + model.start_constant(grid[0]) + jnp.sum(gathered, axis=0)
