@@ -11,6 +11,7 @@ import time
 
 import jax
 import numpy as np
+from matplotlib.figure import Figure
 
 import fkdiff as fk
 from benchmarks.common import arguments, golden, save, table
@@ -27,7 +28,7 @@ def first(x):
 def main() -> None:
     args = arguments(__doc__)
     args.started = time.time()
-    runs, count = (20, 128) if args.quick else (200, 512)
+    runs, count = (20, 128) if args.quick else (200, 4096)
     path, rows = fk.paths.variance_preserving(), []
     grid = fk.grid(STEPS, path)
     for name, row in golden(path, reached=True).items():
@@ -41,7 +42,7 @@ def main() -> None:
     shares = {c: [r[k] for r in rows if r["control"] == c for k in r if "covered" in k] for c in ("fitted", "frozen")}
     extremes = {f"{c}: lowest, highest coverage": [min(s), max(s)] for c, s in shares.items()}
     print(extremes)
-    save(args, "coverage", rows, runs=runs, num_particles=count, steps=STEPS, populations=GROUP, **extremes)
+    save(args, "coverage", rows, draw(rows), runs=runs, num_particles=count, steps=STEPS, populations=GROUP, **extremes)
 
 
 def coverage(many, row, runs: int) -> dict:
@@ -82,6 +83,25 @@ def _single(runs):
         return out.log_normalizer, error, estimate.value, estimate.standard_error
 
     return jax.lax.map(one, runs)
+
+
+def draw(rows: list[dict]) -> Figure:
+    """Coverage of every interval, by target; the band is what is asked for."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    kinds = [name for name in rows[0] if name.startswith("covered")]
+    for axes, control in ((left, "fitted"), (right, "frozen")):
+        chosen = [r for r in rows if r["control"] == control]
+        axes.axhspan(0.92, 1.0, color="0.93")
+        axes.axhline(0.95, color="grey", lw=0.8, ls=":")
+        for i, kind in enumerate(kinds):
+            at = np.arange(len(chosen)) + 0.15 * (i - 1.5)
+            axes.scatter(at, [r[kind] for r in chosen], s=16, label=kind.removeprefix("covered "))
+        axes.set_xticks(range(len(chosen)), [r["target"] for r in chosen], fontsize=8)
+        axes.set_title(f"control {control}", fontsize=9)
+    left.set_ylabel("share of 95 % intervals that hold the truth", fontsize=8)
+    right.legend(fontsize=7)
+    return figure
 
 
 if __name__ == "__main__":

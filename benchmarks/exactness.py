@@ -15,6 +15,7 @@ jax.config.update("jax_enable_x64", True)
 
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
 import fkdiff as fk  # noqa: E402
 from benchmarks.common import arguments, save, table  # noqa: E402
@@ -134,7 +135,28 @@ def main() -> None:
     worst = max(v for row in solved for k, v in row.items() if k.startswith("ν"))
     off = max(abs(row["standard errors off"]) for row in rows)
     print(f"largest residual {worst:.2g}; largest deviation of E[Ẑφ] {off:.2f} standard errors over {len(rows)} checks")
-    save(args, "exactness", rows, residuals=solved, largest_residual=worst, largest_deviation=off)
+    save(args, "exactness", rows, draw(rows, solved), residuals=solved, largest_residual=worst, largest_deviation=off)
+
+
+def draw(rows: list[dict], solved: list[dict]) -> Figure:
+    """Deviations of E[Ẑφ] in standard errors, and residuals of the equation by rule."""
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for i, name in enumerate(RESAMPLERS):
+        off = [row["standard errors off"] for row in rows if row["resampler"] == name]
+        left.scatter(np.full(len(off), i), off, s=14)
+    left.axhspan(-4, 4, color="0.93", zorder=0)
+    left.set_xticks(range(len(RESAMPLERS)), RESAMPLERS, fontsize=8)
+    left.set_title("E[Ẑφ] − Γ(φ) with four particles, in standard errors", fontsize=9)
+    names = list(dict.fromkeys(row["rule"] for row in solved))
+    for row in solved:
+        values = [max(v, 1e-17) for k, v in row.items() if k.startswith("ν")]
+        right.scatter(np.full(len(values), names.index(row["rule"])), values, s=10, color="tab:blue", alpha=0.6)
+    right.axhline(1e-8, color="tab:red", lw=0.8, ls=":")
+    right.set_yscale("log")
+    right.set_xticks(range(len(names)), names, fontsize=7, rotation=20)
+    right.set_title("residual of the equation, all paths and noise levels", fontsize=9)
+    return figure
 
 
 if __name__ == "__main__":

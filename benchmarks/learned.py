@@ -16,6 +16,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.figure import Figure
 
 import fkdiff as fk
 from benchmarks.common import arguments, golden, quadrature, save, table
@@ -137,6 +138,32 @@ def perturbed(quick: bool) -> list[dict]:
     return rows
 
 
+def draw(rows: list[dict], wrong: list[dict]) -> Figure:
+    """Resamplings and surviving ancestors on the learned model, and errors against the size of a perturbation."""
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    panels = figure.subplots(1, 3)
+    targets, methods = (list(dict.fromkeys(row[k] for row in rows)) for k in ("target", "method"))
+    for i, method in enumerate(methods):
+        chosen = [row for row in rows if row["method"] == method]
+        at = np.arange(len(targets)) + 0.25 * (i - 1)
+        for axes, what in zip(panels, ("resamplings", "ancestors"), strict=False):
+            axes.bar(at, [row[what] for row in chosen], width=0.25, label=method)
+            axes.set_xticks(range(len(targets)), [t.replace(" of ", "\nof ") for t in targets], fontsize=8)
+            axes.set_title(f"{what}, {PARTICLES} particles", fontsize=9)
+    panels[0].legend(fontsize=7)
+    for target in dict.fromkeys(row["target"] for row in wrong):
+        for method, style in (("control, Heun", "o-"), ("none, exponential ν=2", "s:")):
+            chosen = [row for row in wrong if (row["target"], row["method"]) == (target, method)]
+            values = [abs(row["mean error"]) for row in chosen]
+            panels[2].plot([row["δ"] for row in chosen], values, style, ms=3, label=f"{target}, {method}")
+    panels[2].set_xscale("symlog", linthresh=0.01)
+    panels[2].set_yscale("log")
+    panels[2].set_xlabel("δ: relative size of the error of the score")
+    panels[2].set_title("|error of the mean| under a wrong score", fontsize=9)
+    panels[2].legend(fontsize=6)
+    return figure
+
+
 def main() -> None:
     args = arguments(__doc__)
     args.started = time.time()
@@ -144,7 +171,7 @@ def main() -> None:
     rows = digits(args.quick)
     print(table(rows))
     print(table(wrong))
-    save(args, "learned", rows, num_particles=PARTICLES, steps=STEPS, perturbed_scores=wrong)
+    save(args, "learned", rows, draw(rows, wrong), num_particles=PARTICLES, steps=STEPS, perturbed_scores=wrong)
 
 
 if __name__ == "__main__":

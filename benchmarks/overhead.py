@@ -10,6 +10,7 @@ import time
 
 import equinox as eqx
 import jax
+from matplotlib.figure import Figure
 
 import fkdiff as fk
 from benchmarks.common import arguments, save
@@ -65,7 +66,24 @@ def main() -> None:
         "memory ratio": growth,
     }
     print(row)
-    save(args, "overhead", [row], pairs=pairs, steps=steps, num_particles=particles)
+    save(args, "overhead", [row], draw(found, ratio, memory), pairs=pairs, steps=steps, num_particles=particles)
+
+
+def draw(found: list[tuple[float, float]], ratio: float, memory: dict[int, int]) -> Figure:
+    """CPU times of the pairs, and the compiler's account of memory."""
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[2, 1])
+    for name, times in zip(("run_smc", "integrate"), zip(*found, strict=True), strict=True):
+        left.plot(range(1, len(times) + 1), times, "o-", ms=3, lw=0.8, label=name)
+    left.set_ylim(0, None)
+    left.set_xlabel("pair")
+    left.set_ylabel("CPU seconds")
+    left.set_title(f"ratio of minima {ratio:.3f}", fontsize=9)
+    left.legend(fontsize=8)
+    right.bar([str(steps) for steps in memory], [size / 2**20 for size in memory.values()], width=0.5)
+    right.set_xlabel("steps")
+    right.set_ylabel("MiB of temporaries")
+    return figure
 
 
 def temporaries(model, path, steps: int, particles: int) -> int:

@@ -10,6 +10,7 @@ import time
 
 import jax
 import numpy as np
+from matplotlib.figure import Figure
 
 from benchmarks.common import arguments, save
 from fkdiff import smc
@@ -51,7 +52,20 @@ def main() -> None:
             rows.append(row)
             figures = f"{row['best ms']:>9.2f} {row['median ms']:>9.2f} {row['worst count error']:>20.2f}"
             print(f"{scheme.__name__:<12} {num_particles:>9} {figures}")
-    save(args, "resampling", rows)
+    save(args, "resampling", rows, draw(rows))
+
+
+def draw(rows: list[dict]) -> Figure:
+    """Time against the number of particles."""
+    figure = Figure(figsize=(5, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for name in dict.fromkeys(row["scheme"] for row in rows):
+        chosen = [row for row in rows if row["scheme"] == name]
+        axes.loglog([r["num_particles"] for r in chosen], [r["best ms"] for r in chosen], "o-", ms=4, label=name)
+    axes.set_xlabel("particles")
+    axes.set_ylabel("ms for one resampling")
+    axes.legend(fontsize=8)
+    return figure
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from fkdiff.smc import SMCResult
 
 MISSED = 0.05  # a share of the target worth a doubt
 LUCK = 3.0  # particles expected in a region below which it may well hold none
-FEW = 0.005  # of the witnesses: as many lie where tails meet, and weigh anything
+CAP = 2.0  # nats above the limit that count: where tails meet, one point may weigh anything
 
 
 class Witnesses(eqx.Module):
@@ -45,16 +45,16 @@ class Witnesses(eqx.Module):
         return float(np.log(max(self.num_particles * MISSED / LUCK, 1.0)))
 
     def problems(self) -> tuple[list[str], list[str]]:
-        """A doubt if more than a few witnesses stand for mass that the run may have missed; see `fkdiff.check`."""
+        """A doubt if most of the witnesses' weight lies where the run may hold no particle; see `fkdiff.check`."""
         excess = np.asarray(self.log_excess, np.float64)
         heavy = ~(excess <= self.limit)  # NaN, where the flow diverged, counts
-        if not heavy.sum() > max(2.0, FEW * len(excess)):
+        weights = np.exp(np.where(heavy, np.fmin(excess, self.limit + CAP), excess))
+        if not (heavy.sum() > 2 and weights[heavy].sum() > 0.5 * weights.sum()):
             return [], []
         return [], [
-            f"{heavy.sum()} of {len(excess)} witnesses would weigh more than {self.limit:.2g} nats above a typical "
-            f"particle (half of them more than {np.median(excess[heavy]):.3g}): a mode may have been missed that no "
-            "diagnostic of the run can show; use more particles or independent populations; see "
-            "SYMPTOMS.md#unseen-modes"
+            f"{heavy.sum()} of {len(excess)} witnesses would weigh {self.limit:.2g} nats or more above a typical "
+            "particle, and outweigh all others together: a mode may have been missed that no diagnostic of the run can "
+            "show; use more particles or independent populations; see SYMPTOMS.md#unseen-modes"
         ]
 
 

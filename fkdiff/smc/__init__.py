@@ -18,6 +18,7 @@ from fkdiff.smc.engine import finish as finish
 from fkdiff.smc.engine import init as init
 from fkdiff.smc.engine import step as step
 from fkdiff.smc.estimate import Estimate as Estimate
+from fkdiff.smc.evidence import lineage_inflation as lineage_inflation
 from fkdiff.smc.evidence import log_normalizer_error as log_normalizer_error
 from fkdiff.smc.expectation import expectation as expectation
 from fkdiff.smc.expectation import resample as resample

@@ -58,6 +58,19 @@ def relative_variance(out: SMCResult) -> Array:
     return jnp.where(resamplings > 0, lineage, independent)
 
 
+def lineage_inflation(out: SMCResult) -> Array:
+    """How much more unequal families are than the weights at every resampling account for; 1 when not at all.
+
+    N Σ q_j² over 1 + Σ (N/ESS − 1), the sum over all resamplings and the end. Weights that have nothing to do with each
+    other from one resampling to the next give about 1. Where one and the same family gains every time, as the particles
+    of a mode that must grow do, the ratio is large, though every single ESS looks healthy.
+    """
+    count = out.log_weights.shape[0]
+    losses = count / jnp.maximum(out.info.ess, 1.0) - 1
+    accounted = 1 + jnp.sum(jnp.where(out.info.resampled, losses[:-1], 0.0)) + losses[-1]
+    return count * jnp.sum(ancestor_weights(out) ** 2) / accounted
+
+
 def log_normalizer_error(out: SMCResult) -> EvidenceError:
     """√V, the standard error of log Ẑ to first order.
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from fkdiff.core import Status, concrete, require
 from fkdiff.core.status import SENTENCES
-from fkdiff.smc.evidence import FEW_ANCESTORS, ancestor_weights, log_normalizer_error
+from fkdiff.smc.evidence import FEW_ANCESTORS, ancestor_weights, lineage_inflation, log_normalizer_error
 from fkdiff.smc.result import SMCResult
 
-COLLAPSED, DOMINANT, STARVED = 0.05, 0.5, 2.0
+COLLAPSED, DOMINANT, STARVED, INFLATED = 0.05, 0.5, 2.0, 3.0
 
 
 def problems(out: SMCResult) -> tuple[list[str], list[str]]:
@@ -61,6 +61,12 @@ def _doubts(out: SMCResult) -> list[str]:
             f"one initial particle is the ancestor of {shares.max():.0%} of the final weight; use more particles or "
             "pool independent populations with fkdiff.replicate; see SYMPTOMS.md#one-ancestor"
         )
+    elif float(lineage_inflation(out)) > INFLATED:
+        doubts.append(
+            f"the same families gained at every resampling: lineages are {float(lineage_inflation(out)):.2g} times as "
+            f"unequal as ESS accounts for, and the answer rests on {1 / float((shares**2).sum()):.3g} effective "
+            f"ancestors of {count}; use more particles or independent populations; see SYMPTOMS.md#starved-modes"
+        )
     if float(info.R) > STARVED:
         doubts.append(
             f"R = {float(info.R):.3g} exceeds {STARVED:g}: a mode that had to grow may have been missed, which ESS "
@@ -96,7 +102,7 @@ def table(out: SMCResult) -> str:
                 f"{float(info.times[low]):.3g})"),
         ("R", f"{float(info.R):.3g}  (starvation signal; at most {STARVED:g} is fine)"),
         ("resamplings", f"{int(info.resamplings)} of {steps}, {out.scheme}"),
-        ("ancestors", f"{survivors} distinct"),
+        ("ancestors", f"{survivors} distinct, lineages {float(lineage_inflation(out)):.2g} × as unequal as ESS tells"),
         ("cost", f"{int(info.evaluations)} evaluations + {int(info.jvps)} jvps per particle"),
         ("status", status.name.replace("_", " ").lower() if not errors else errors[0]),
     ]  # fmt: skip

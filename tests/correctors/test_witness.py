@@ -98,17 +98,14 @@ def test_a_mode_that_no_particle_starts_in_is_found():
     assert fk.check(seen) is seen
 
 
-def test_a_few_heavy_witnesses_are_no_alarm_and_nan_is_one():
-    flat = np.zeros((1000, 1))
-    excess = np.zeros(1000)
-    excess[:5] = 20.0
-
-    def doubts(values):
-        return Witnesses(flat, flat, values, 4096).problems()[1]  # type: ignore[arg-type]
-
-    assert doubts(excess) == []
-    assert len(doubts(np.where(np.arange(1000) < 6, 20.0, 0.0))) == 1
-    assert len(doubts(np.where(np.arange(1000) < 6, np.nan, 0.0))) == 1
+@pytest.mark.parametrize(
+    "count, excess, alarm", [(2, 20.0, 0), (3, 20.0, 1), (3, np.nan, 1), (5, 5.0, 0), (30, 5.0, 1), (900, 4.0, 0)]
+)
+def test_an_alarm_takes_several_witnesses_that_outweigh_the_rest(count, excess, alarm):
+    flat, values = np.zeros((1000, 1)), np.where(np.arange(1000) < count, excess, 0.0)
+    seen = Witnesses(flat, flat, values, 4096)  # type: ignore[arg-type]
+    assert 4 < seen.limit < 5
+    assert len(seen.problems()[1]) == alarm
 
 
 WRONG = {

@@ -193,3 +193,40 @@ def test_replicates_count_the_extinct_as_zero():
     dead = smc.replicate(KEY, 4, smc.Population(lambda *a: initial(*a), move), GRID, 8)
     with pytest.raises(FkdiffError, match="population 0, one of 4 such among 4: the run failed"):
         fk.check(dead)
+
+
+def persistent(growth):
+    """Two kinds of particle, one in fifty of the second, which gains `growth` nats at every step."""
+    return smc.FeynmanKac(
+        initial=lambda key: ((jax.random.uniform(key) < 0.02).astype(jnp.float32), jnp.array(0.0)),
+        propose=lambda key, kind, t0, t1: kind,
+        log_potential=lambda before, kind, t0, t1: growth * kind,
+    )
+
+
+def forgetful(width):
+    """Potentials that have nothing to do with each other from step to step."""
+    return smc.FeynmanKac(
+        initial=lambda key: (jax.random.normal(key), jnp.array(0.0)),
+        propose=lambda key, x, t0, t1: jax.random.normal(key),
+        log_potential=lambda before, x, t0, t1: width * x,
+    )
+
+
+def test_lineages_show_growth_that_every_effective_sample_size_hides():
+    grid, rule = jnp.arange(21.0), smc.adaptive(smc.systematic, 0.98)
+    grown = smc.run_smc(jax.random.key(0), persistent(0.25), grid, 2000, rule, collect=lambda x, w, t: x)
+    assert float(grown.info.ess.min()) >= 0.9 * 2000
+    assert float(smc.lineage_inflation(grown)) > 5
+    # The families that gained started as a share `rare` and ended as `share`.
+    rare = float(grown.collected[0].mean())
+    share = rare * np.exp(5) / (1 - rare + rare * np.exp(5))
+    losses = 2000 / np.asarray(grown.info.ess) - 1
+    accounted = 1 + losses[:-1][np.asarray(grown.info.resampled)].sum() + losses[-1]
+    expected = (share**2 / rare + (1 - share) ** 2 / (1 - rare)) / accounted
+    assert abs(float(smc.lineage_inflation(grown)) / expected - 1) <= 0.1
+    with pytest.warns(FkdiffWarning, match="same families"):
+        fk.check(grown)
+    fresh = smc.run_smc(jax.random.key(0), forgetful(0.3), grid, 2000, rule)
+    assert int(fresh.info.resamplings) >= 15
+    assert 0.7 <= float(smc.lineage_inflation(fresh)) <= 2  # twenty resamplings add a rounding of their own
