@@ -39,6 +39,8 @@ draws = fk.smc.resample(jax.random.key(1), out, 60)
 ink = fk.expectation(out, lambda x: x.mean())
 print(f"mean ink {float(ink.value):.3f} ± {float(ink.standard_error):.3f}")
 
+if args.out.with_suffix(".npz").exists():
+    raise SystemExit(f"{args.out.with_suffix('.npz')} exists; pass another --out")
 out.save(args.out.with_suffix(".npz"))
 fk.plot.pictures(pixels(draws), columns=15).savefig(args.out.with_suffix(".png"))
 fk.plot.report(out, pixels(out.particles)).savefig(args.out.with_name(f"{args.out.name}_report.png"))

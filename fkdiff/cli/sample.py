@@ -37,7 +37,8 @@ def _checked(arguments: argparse.Namespace) -> tuple[Path, int | str | None]:
     out = check_name(arguments.out)
     refuse_existing(out)
     require(
-        arguments.run.is_dir(), f"{arguments.run}: there is no such run; train it with fkdiff train CONFIG --out first."
+        arguments.run.is_dir(),
+        f"{arguments.run}: there is no such run; train it with fkdiff train CONFIG --out {arguments.run} first.",
     )
     for name, least in {"num": 1, "steps": 1}.items():
         value = getattr(arguments, name)

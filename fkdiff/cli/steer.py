@@ -17,7 +17,8 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
     out = check_name(arguments.out)
     refuse_existing(out)
     require(
-        arguments.run.is_dir(), f"{arguments.run}: there is no such run; train it with fkdiff train CONFIG --out first."
+        arguments.run.is_dir(),
+        f"{arguments.run}: there is no such run; train it with fkdiff train CONFIG --out {arguments.run} first.",
     )
 
     from fkdiff.cli.cache import enable_cache

@@ -79,6 +79,14 @@ class Corrector(eqx.Module):
             step != "rk4" or deterministic,
             'step="rk4" is a step of the deterministic flow and noise is not 0; use step="exponential" or "heun".',
         )
+        require(
+            isinstance(refresh, int) and refresh >= 0,
+            f"refresh={refresh} must be a whole number of moves; 0 for none.",
+        )
+        require(
+            chunk is None or (isinstance(chunk, int) and chunk >= 1),
+            f"chunk={chunk} must be None or a whole number of at least 1: the particles per model call.",
+        )
         one_path = _shared(target.paths)
         require(
             one_path or (step != "exponential" and gauge == "closed-form"),
@@ -94,8 +102,12 @@ class Corrector(eqx.Module):
     @property
     def time_range(self) -> tuple[Array, Array]:
         """[t_min, t_max] that a grid must keep to: the intersection over all paths."""
-        starts, ends = [p.t_min for p in self.target.paths], [p.t_max for p in self.target.paths]
-        return jnp.max(jnp.stack(starts)), jnp.min(jnp.stack(ends))
+        return self.target.time_range
+
+    @property
+    def fixed_start(self) -> bool:
+        """Whether a grid must begin at t_min: without densities the start is known only where noise dominates."""
+        return not self.target.knows_density
 
     def _phase(self, t: Array) -> gaussian.Phase:
         return gaussian.phase(self.target.reference, tuple(self.target.betas), self.target.paths, t)

@@ -52,6 +52,27 @@ class WeightedSDE(eqx.Module):
         """Shape of one example."""
         return self.factors[0][1].shape
 
+    @property
+    def time_range(self) -> tuple[Array, Array]:
+        """[t_min, t_max] that all paths share."""
+        starts, ends = [p.t_min for p in self.paths], [p.t_max for p in self.paths]
+        return jnp.max(jnp.stack(starts)), jnp.min(jnp.stack(ends))
+
+    def grid(self, num_steps: int) -> Array:
+        """Times that all paths share, (num_steps + 1,), uniform in the log-SNR of the first path.
+
+        For one path this is `fkdiff.grid(num_steps, path)`.
+        """
+        require(
+            isinstance(num_steps, int) and num_steps >= 1,
+            f"num_steps={num_steps} must be a whole number of at least 1.",
+        )
+        start, end = self.time_range
+        share = jnp.linspace(0.0, 1.0, num_steps + 1)
+        low, high = self.path.log_snr(start), self.path.log_snr(end)
+        times = self.path.time(low + (high - low) * share)
+        return times.at[0].set(start).at[-1].set(end)
+
     def log_density(self, x: Array, t: Scalar) -> Array:
         """log p̃_t(x) at one point, where every model knows its density.
 
@@ -123,6 +144,9 @@ class WeightedSDE(eqx.Module):
             gauge: "closed-form", or "published" to compare with the correctors as first published.
             refresh: Langevin moves after a resampling, when noise is 0.
             chunk: Particles per model call, to bound memory.
+
+        Gradients: pathwise through positions and weights, with θ held fixed: right in the limit of fine steps, and off
+        by the step's own error otherwise. With `fkdiff.correctors.freeze` they are those of what is returned.
 
         Raises:
             FkdiffError: The exponents define no target, or the options cannot hold together.
@@ -206,5 +230,8 @@ def _fitted_variance(pred: Predictor) -> Array:
 
 
 def leaf(value: Scalar) -> Array:
-    """A number as an array, so that it is traced and not compiled in."""
-    return jnp.asarray(value, jnp.result_type(float))
+    """A number as an array, so that it is traced and not compiled in; inside jit, a known number stays known."""
+    if traced(value):
+        return jnp.asarray(value, jnp.result_type(float))
+    with jax.ensure_compile_time_eval():
+        return jnp.asarray(value, jnp.result_type(float))

@@ -63,13 +63,14 @@ def check_times(grid: Any, model: FeynmanKac | PopulationModel) -> Array:
         require(
             bool(low - slack <= times[0] and times[-1] <= high + slack),
             f"grid runs from {times[0]:.4g} to {times[-1]:.4g}, outside the model's times [{low:.4g}, {high:.4g}]; "
-            "use fkdiff.grid with the model's path.",
+            "use fkdiff.grid with the model's path, or target.grid(num_steps) where models live on several.",
         )
-        # One particle's `initial` is not told the time: it draws at the model's own start.
+        # One particle's `initial` is not told the time, and a law that nobody can evaluate is known only as noise.
+        fixed = isinstance(model, FeynmanKac) or getattr(model, "fixed_start", False)
         require(
-            not isinstance(model, FeynmanKac) or bool(times[0] <= low + slack),
-            f"grid starts at {times[0]:.4g} and this model draws its first particles at t = {low:.4g}; start the grid "
-            "there: use fkdiff.grid with the model's path.",
+            not fixed or bool(times[0] <= low + slack),
+            f"grid starts at {times[0]:.4g} and this model can draw its first particles only at t = {low:.4g}; start "
+            "the grid there: use fkdiff.grid with the model's path.",
         )
     return grid
 

@@ -9,7 +9,7 @@ The expected number of copies of particle i is N W_i for each of the four scheme
 or a +inf) the answer is the identity with weights untouched: the engine's status says why.
 
 Gradients: ancestors are integers and carry none, so differentiating a run through a resampling silently drops
-terms; `stop_gradient` restores them, and `fkdiff.gradients` holds identities that need no such care.
+terms; `stop_gradient` restores them.
 """
 
 from __future__ import annotations

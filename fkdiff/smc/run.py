@@ -52,7 +52,7 @@ def run_smc(
     are compared by identity, so build them once.
 
     Gradients: pathwise through moves and weights. Through a resampling the choice of ancestors carries none, which
-    biases them: wrap the resampler in `fkdiff.smc.stop_gradient`, or use the identities of `fkdiff.gradients`.
+    biases them: wrap the resampler in `fkdiff.smc.stop_gradient`.
 
     References: Del Moral (2004), chapter 11; Chopin and Papaspiliopoulos (2020), chapter 10.
     """

@@ -26,7 +26,13 @@ def check_name(path: Path, argument: str = "--out") -> Path:
         f"{argument}={str(path)[:80]!r}: the last part must be 1 to 64 letters, digits, dots, dashes or "
         "underscores and begin with a letter or digit; choose another name.",
     )
-    return Path(os.path.abspath(path))
+    whole = Path(os.path.abspath(path))
+    place = next(parent for parent in whole.parents if os.path.lexists(parent))
+    require(
+        place.is_dir() and os.access(place, os.W_OK | os.X_OK),
+        f"{argument}={str(path)[:80]}: {place} is not a folder that may be written to; choose another place.",
+    )
+    return whole
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -88,6 +88,9 @@ def test_an_existing_run_is_refused_and_a_finished_one_resumes_to_more_steps(run
         (["sample", "RUN", "--out", "OUT", "--guidance", "nan"], "finite"),
         (["sample", "RUN", "--out", "OUT", "--clas", "1"], 'did you mean "--class"'),
         (["sample", "RUN", "--out", "../.x y"], "choose another name"),
+        (["sample", "RUN", "--out", "CONFIG/x"], "choose another place"),
+        (["steer", "RUN", "--config", "STEER", "--out", "CONFIG/x"], "choose another place"),
+        (["train", "CONFIG", "--out", "CONFIG/x"], "choose another place"),
         (["sample", "NOWHERE", "--out", "OUT"], "there is no such run"),
         (["info", "NOWHERE"], "there is no such run"),
         (["steer", "NOWHERE", "--config", "STEER", "--out", "OUT"], "there is no such run"),
@@ -114,6 +117,7 @@ def test_bad_input_is_one_line_and_exit_code_two(run, tmp_path, capsys, monkeypa
         "CONFIG": run.parent / "tiny.yaml",
         "STEER": ROOT / "configs" / "steer" / "anneal.yaml",
         "NOWHERE": tmp_path / "nowhere",
+        "CONFIG/x": run.parent / "tiny.yaml" / "x",
     }
     assert part in complaint(capsys, *[named.get(word, word) for word in words])
     assert list(tmp_path.iterdir()) == []

@@ -10,6 +10,7 @@ import fkdiff.correctors as fkc
 
 PATH = fk.paths.linear()
 PRED = fk.targets.gaussian_mixture([[-2.0], [1.5]], [0.25, 0.64], [0.3, 0.7]).predictor(PATH)
+HIDDEN = fk.Predictor(path=PATH, rule=PRED.rule, shape=PRED.shape)  # as every learned model: no density
 WIDE = fk.targets.gaussian([0.0], 4.0).predictor(PATH)
 NARROW = fk.targets.gaussian([0.0], 0.25).predictor(PATH)
 OTHER = fk.targets.gaussian([0.0], 1.0).predictor(fk.paths.cosine())
@@ -47,6 +48,13 @@ WRONG = {
     "negative noise": (lambda: fkc.anneal(PRED, 2.0).feynman_kac(noise=-1.0), "needs ν ≥ 0"),
     "noisy rk4": (lambda: fkc.anneal(PRED, 2.0).feynman_kac("rk4", 1.0), "deterministic flow"),
     "two paths": (lambda: fkc.product([PRED, OTHER]).feynman_kac("exponential", 1.0), 'use step="heun"'),
+    "late start without a density": (
+        lambda: fk.run_smc(jax.random.key(0), fkc.anneal(HIDDEN, 2.0).feynman_kac(), fk.grid(8, PATH)[3:], 64),
+        "start the grid there",
+    ),
+    "negative refresh": (lambda: fkc.anneal(PRED, 2.0).feynman_kac(refresh=-1), "refresh=-1"),
+    "no chunk": (lambda: fkc.anneal(PRED, 2.0).feynman_kac(chunk=0), "chunk=0"),
+    "no steps": (lambda: fkc.anneal(PRED, 2.0).grid(0), "num_steps=0"),
     "nothing to freeze": (
         lambda: fkc.freeze(jax.random.key(0), fkc.anneal(PRED, 2.0).feynman_kac(control=False), fk.grid(4, PATH)),
         "no fitted control",
@@ -107,3 +115,23 @@ def test_reward_that_breaks_on_the_way_is_reported():
     out = fk.run_smc(jax.random.key(0), fkc.tilt(far, reward).feynman_kac("euler"), fk.grid(16, PATH), 16)
     with pytest.raises(fk.FkdiffError, match="NaN"):
         fk.check(out)
+
+
+def test_noise_that_nobody_set_is_known_to_be_zero_inside_jit_too():
+    @jax.jit
+    def facts(beta):
+        model = fkc.anneal(PRED, beta).feynman_kac("rk4")
+        return jnp.asarray(model.deterministic), jnp.asarray(model.refresh_moves)
+
+    deterministic, moves = facts(jnp.asarray(2.0))
+    assert bool(deterministic)
+    assert int(moves) == fkc.anneal(PRED, 2.0).feynman_kac("rk4").refresh_moves > 0
+
+
+def test_a_grid_for_models_on_several_paths():
+    target = fkc.product([PRED, OTHER])
+    grid = target.grid(16)
+    assert np.all(np.diff(grid) > 0)
+    assert (grid[0], grid[-1]) == target.time_range
+    fk.check(fk.run_smc(jax.random.key(0), target.feynman_kac(), grid, 64))
+    np.testing.assert_allclose(fkc.anneal(PRED, 2.0).grid(8), fk.grid(8, PATH), atol=1e-6)
