@@ -53,7 +53,10 @@ def expected(outcome: Outcome, config: SteerConfig, run: LoadedRun, judge: Judge
 
 
 def class_by_class(task: Anneal, config: SteerConfig, run: LoadedRun) -> Expected:
-    """q = Σ π_c q_c over classes that hardly overlap, so q^β has mass π_c^β ∫q_c^β on class c: one run for each."""
+    """q = Σ π_c q_c over classes that hardly overlap, so q^β has mass π_c^β ∫q_c^β on class c: one run for each.
+
+    A learned unconditional model is that mixture up to its errors, and differs from this route by as much.
+    """
     log_masses, errors = [], []
     for label, share in enumerate(run.class_shares):
         key = jax.random.fold_in(stream(seed_key(config.seed), Use.PROBE), label)
