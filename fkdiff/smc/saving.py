@@ -52,9 +52,9 @@ def save(out: SMCResult, path: str | os.PathLike) -> None:
 
 
 def load(path: str | os.PathLike) -> SMCResult:
-    """Reads a result; trees of particles come back as nested dicts, lists and arrays."""
+    """Reads a result; trees of particles come back as nested dicts, lists and arrays. Arrays of objects are refused."""
     try:
-        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
+        with open(path, "rb") as handle, np.load(handle) as file:
             header = json.loads(file["index"].tobytes())
             if header["format"] != FORMAT:
                 raise KeyError(header["format"])
