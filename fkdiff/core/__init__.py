@@ -4,11 +4,18 @@
 - `keys`: one key per step, use and particle, so results never depend on chunking or device count
 - `trees`: gather, select and map over the particle axis of a pytree
 - `status`: failure codes that ride through compiled code, and their sentences
+- `arguments`: what an argument must be: keys, counts, numbers
 - `concrete`: what is known now and what is being traced
 - `errors` (one level up, free of JAX): sentences with the argument, what came and the next action
 - `checking`: `check`, the host boundary where a status becomes an exception or a warning
 """
 
+from fkdiff.core.arguments import chunk_size as chunk_size
+from fkdiff.core.arguments import expect as expect
+from fkdiff.core.arguments import number as number
+from fkdiff.core.arguments import one_key as one_key
+from fkdiff.core.arguments import times_of as times_of
+from fkdiff.core.arguments import whole as whole
 from fkdiff.core.checking import check as check
 from fkdiff.core.concrete import concrete as concrete
 from fkdiff.core.concrete import traced as traced

@@ -5,7 +5,7 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 
-from fkdiff.core import Array, FkdiffError, Key, Status, concrete, require
+from fkdiff.core import Array, FkdiffError, Key, Status, concrete, one_key, require
 from fkdiff.core.keys import Use, stream
 from fkdiff.core.status import SENTENCES
 from fkdiff.correctors.control import Schedule, solve
@@ -42,6 +42,7 @@ def freeze(key: Key, model: Corrector, grid: Array, num_particles: int = 1024) -
 
     Cost: the pilot's run, and one stage more per step.
     """
+    key = one_key(key)
     require(
         isinstance(model, Corrector) and model.control != "none",
         "model has no fitted control to freeze; pass target.feynman_kac(control=True).",

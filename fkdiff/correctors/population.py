@@ -15,11 +15,15 @@ from fkdiff.core import (
     Key,
     Status,
     choose,
+    chunk_size,
     chunked_vmap,
     concrete,
+    number,
     particle_keys,
     require,
     traced,
+    whole,
+    worst,
 )
 from fkdiff.core.keys import Use, stream
 from fkdiff.correctors import reference as gaussian
@@ -28,8 +32,8 @@ from fkdiff.correctors.control import Schedule, normalised
 from fkdiff.correctors.rate import LADDER, Field, assemble, local
 from fkdiff.correctors.refresh import langevin
 from fkdiff.correctors.steps import STAGES, STEPS
-from fkdiff.correctors.weighted_sde import WeightedSDE, check_exponents, leaf
-from fkdiff.smc.feynman_kac import MoveInfo
+from fkdiff.correctors.weighted_sde import WeightedSDE, check_exponents, lowest_precision
+from fkdiff.smc.feynman_kac import SLACK, MoveInfo, on_time
 
 EXACT_UP_TO = 4  # dimensions in which a full basis costs little more than one probe
 
@@ -47,6 +51,7 @@ class Corrector(eqx.Module):
         deterministic: Whether ν is known to be 0.
         refresh_moves: Langevin moves after a resampling.
         chunk: Particles per model call.
+        vetted: Whether the exponents were known, and found normalisable, when this was built.
         schedule: A control fixed in advance (see `freeze`); None fits one over the population at every stage.
     """
 
@@ -59,6 +64,7 @@ class Corrector(eqx.Module):
     deterministic: bool = eqx.field(static=True)
     refresh_moves: int = eqx.field(static=True)
     chunk: int | None = eqx.field(static=True)
+    vetted: bool = eqx.field(static=True)
     schedule: Schedule | None = None
 
     final = None
@@ -71,22 +77,15 @@ class Corrector(eqx.Module):
         choose("gauge", gauge, gaussian.GAUGES)
         control = _rung(control, bool(target.tilts))
         exact = choose("divergence", divergence, _DIVERGENCES)(math.prod(target.shape))
-        noise = target.noise if noise is None else leaf(noise)
+        noise = target.noise if noise is None else number("noise", noise, 0.0, action="ν ≥ 0 in ε = νκ")
         level = concrete(noise)
-        require(level is None or bool(level >= 0), f"noise={level} is negative; ε = νκ needs ν ≥ 0.")
         deterministic = level is not None and bool(level == 0)
         require(
             step != "rk4" or deterministic,
             'step="rk4" is a step of the deterministic flow and noise is not 0; use step="exponential" or "heun".',
         )
-        require(
-            isinstance(refresh, int) and refresh >= 0,
-            f"refresh={refresh} must be a whole number of moves; 0 for none.",
-        )
-        require(
-            chunk is None or (isinstance(chunk, int) and chunk >= 1),
-            f"chunk={chunk} must be None or a whole number of at least 1: the particles per model call.",
-        )
+        refresh = whole("refresh", refresh, 0, "the Langevin moves after a resampling")
+        chunk = chunk_size(chunk)
         one_path = _shared(target.paths)
         require(
             one_path or (step != "exponential" and gauge == "closed-form"),
@@ -94,10 +93,11 @@ class Corrector(eqx.Module):
             'ones; use step="heun" with the closed-form gauge.',
         )
         check_exponents(target)
+        vetted = not traced(target)
         if gauge == "published" and control == "none":
             _warn_heavy_tails(target, level)
         moves = refresh if deterministic else 0
-        return cls(target, noise, step, control, exact, gauge, deterministic, moves, chunk)
+        return cls(target, noise, step, control, exact, gauge, deterministic, moves, chunk, vetted)
 
     @property
     def time_range(self) -> tuple[Array, Array]:
@@ -133,7 +133,7 @@ class Corrector(eqx.Module):
         return (
             x,
             log_weights,
-            MoveInfo(log_constant=self.start_constant(t), evaluations=evaluations, status=self._status(t)),
+            MoveInfo(log_constant=self.start_constant(t), evaluations=evaluations, status=self._start_status(t)),
         )
 
     def start_constant(self, t: Array) -> Array:
@@ -219,10 +219,21 @@ class Corrector(eqx.Module):
         curved = 2 * directions if self.control == "score+reward" else 0
         return factors * (1 + on_clean), jvps + on_clean * factors * (1 + curved)
 
+    def _start_status(self, t: Array) -> Array:
+        """What `build` and `run_smc` refuse when exponents and times are known, for those that are traced."""
+        first, _ = self.time_range
+        late = self.fixed_start & (t > first + SLACK)
+        status = worst(self._status(t), jnp.where(late, jnp.int32(Status.BAD_GRID), jnp.int32(Status.OK)))
+        if self.vetted:
+            return status
+        fine = lowest_precision(self.target) > 0
+        return worst(status, jnp.where(fine, jnp.int32(Status.OK), jnp.int32(Status.NOT_NORMALISABLE)))
+
     def _status(self, t: Array) -> Array:
         phase = self._phase(t)
         fine = jnp.isfinite(phase.log_variance) & (jnp.sum(self.target.betas) > 0)
-        return jnp.where(fine, jnp.int32(Status.OK), jnp.int32(Status.NOT_NORMALISABLE))
+        exponents = jnp.where(fine, jnp.int32(Status.OK), jnp.int32(Status.NOT_NORMALISABLE))
+        return worst(exponents, on_time(self.time_range, t))
 
 
 _DIVERGENCES = {

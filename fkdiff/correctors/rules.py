@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 import equinox as eqx
 
-from fkdiff.core import Array, FkdiffError, Scalar, require
+from fkdiff.core import Array, FkdiffError, Scalar, number, require
 from fkdiff.correctors import tilts as tilting
 from fkdiff.correctors.reference import Reference
-from fkdiff.correctors.weighted_sde import WeightedSDE, check_exponents, leaf
+from fkdiff.correctors.weighted_sde import WeightedSDE, check_exponents
 from fkdiff.prediction import Predictor
 
 Target = Predictor | WeightedSDE
@@ -20,7 +20,8 @@ def _lifted(target: Target, argument: str) -> WeightedSDE:
     if isinstance(target, WeightedSDE):
         return target
     if isinstance(target, Predictor):
-        return WeightedSDE(((leaf(1.0), target),), (), Reference(leaf(0.0), leaf(1.0)), leaf(0.0))
+        one, zero = number("one", 1.0), number("zero", 0.0)
+        return WeightedSDE(((one, target),), (), Reference(zero, one), zero)
     raise FkdiffError(
         f"{argument} is a {type(target).__name__}; pass a Predictor (fkdiff.targets, Parameterization.predictor, "
         "fkdiff.interop, load_predictor) or another corrector's target."
@@ -64,7 +65,7 @@ def anneal(pred: Target, beta: Scalar) -> WeightedSDE:
     References:
         Skreta et al. (2025), Proposition 3.1 for the published form.
     """
-    target = _powered(_lifted(pred, "pred"), leaf(beta))
+    target = _powered(_lifted(pred, "pred"), number("beta", beta, action="the inverse temperature"))
     check_exponents(target)
     return target
 
@@ -79,6 +80,10 @@ def product(preds: Sequence[Target], exponents: Sequence[Scalar] | None = None) 
     References:
         Skreta et al. (2025), Proposition 3.3; the gauge for different paths is ours.
     """
+    require(
+        isinstance(preds, list | tuple),
+        f"preds is a {type(preds).__name__}; pass a list of models, [first, second].",
+    )
     require(len(preds) > 0, "preds is empty; pass at least one model.")
     exponents = [1.0] * len(preds) if exponents is None else list(exponents)
     require(
@@ -86,7 +91,8 @@ def product(preds: Sequence[Target], exponents: Sequence[Scalar] | None = None) 
         f"exponents has {len(exponents)} entries for {len(preds)} models; pass one exponent per model.",
     )
     parts = [
-        _powered(_lifted(p, f"preds[{i}]"), leaf(b)) for i, (p, b) in enumerate(zip(preds, exponents, strict=True))
+        _powered(_lifted(p, f"preds[{i}]"), number(f"exponents[{i}]", b))
+        for i, (p, b) in enumerate(zip(preds, exponents, strict=True))
     ]
     target = _merged(parts)
     check_exponents(target)
@@ -104,7 +110,8 @@ def guidance(conditional: Target, unconditional: Target, scale: Scalar = 1.5) ->
     References:
         Ho and Salimans (2022), eq. 6; Skreta et al. (2025), Proposition 3.2.
     """
-    return product([unconditional, conditional], [1 - leaf(scale), leaf(scale)])
+    scale = number("scale", scale, action="1 is the conditional model")
+    return product([unconditional, conditional], [1 - scale, scale])
 
 
 def tilt(

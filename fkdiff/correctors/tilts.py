@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core import Array, FkdiffError, Scalar, concrete, require, traced
+from fkdiff.core import Array, FkdiffError, Scalar, concrete, number, require, traced
 from fkdiff.paths import Path
-from fkdiff.prediction import Predictor
+from fkdiff.prediction import Predictor, scalar_reward
 
 SPACES = ("x", "clean")
 
@@ -78,17 +78,6 @@ def clean_estimate(factors: tuple[tuple[Array, Predictor], ...], x: Array, t: Ar
     return jnp.tensordot(betas, jnp.stack([pred(x, t).clean for _, pred in factors]), axes=1) / jnp.sum(betas)
 
 
-def scalar_reward(reward: Callable, x: Array) -> Array:
-    """The reward at one example, refused unless it is one number."""
-    out = jnp.asarray(reward(x))
-    require(
-        out.shape == (),
-        f"reward returned shape {out.shape} for one example of shape {x.shape}; it must return one number in nats: "
-        "sum over its axes.",
-    )
-    return out.astype(x.dtype)
-
-
 def derivatives(target, x: Array, t: Array, probes: Array | None) -> TiltDerivatives:
     """r, ∇r, ∂_t r by one reverse pass, and pᵀ∇²r p summed over `probes` (P, *shape) when given."""
 
@@ -119,7 +108,8 @@ def checked_tilt(reward: Callable, shape: tuple[int, ...], strength: Scalar, ram
     require(callable(reward), f"reward={reward!r} is not a function; pass reward(x) -> one number in nats.")
     require(on in SPACES, f'on="{on}" is not one of x, clean.')
     dtype = jnp.result_type(float)
-    tilt = Tilt(reward, jnp.asarray(strength, dtype), ramp, on)
+    require(callable(ramp), f"ramp={ramp!r} is not a function; pass ramp(progress), from 0 at t_min to 1 at t_max.")
+    tilt = Tilt(reward, number("strength", strength, action="it multiplies the reward"), ramp, on)
     if traced((reward, tilt.strength)):
         return tilt
     _try_reward(reward, shape, dtype)
@@ -141,16 +131,18 @@ def _try_reward(reward: Callable, shape: tuple[int, ...], dtype: Any) -> None:
     points = jax.random.normal(jax.random.key(0), (8, *shape), dtype)
     try:
         values, gradients = jax.jit(jax.vmap(jax.value_and_grad(lambda x: scalar_reward(reward, x))))(points)
-    except FkdiffError:
-        raise
+    except FkdiffError as error:
+        if not isinstance(error.__cause__, TypeError):
+            raise
+        raise FkdiffError(_NOT_DIFFERENTIABLE.format("it computes outside JAX")) from error
     except (jax.errors.JAXTypeError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0][:100] if str(error).strip() else type(error).__name__
         raise FkdiffError(_NOT_DIFFERENTIABLE.format(reason)) from error
     values, gradients = np.asarray(values), np.asarray(gradients)
     require(
-        not np.any(np.isnan(values) | np.isposinf(values)),
-        f"reward is {values[np.isnan(values) | np.isposinf(values)][:1]} at a standard normal point; it must be finite "
-        "(or −inf where forbidden): guard its logs and divisions.",
+        bool(np.all(np.isfinite(values))),
+        f"reward is {values[~np.isfinite(values)][:1]} at a standard normal point; it must be finite, as must its "
+        "gradient: guard its logs and divisions, or use fkdiff.steer, where −inf forbids a region.",
     )
     flat = np.ptp(values) > 0 and not np.any(gradients)
     require(not flat, _NOT_DIFFERENTIABLE.format("it varies, and its gradient is zero everywhere"))

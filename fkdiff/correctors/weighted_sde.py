@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core import Array, FkdiffError, Key, Scalar, require, traced
+from fkdiff.core import Array, FkdiffError, Key, Scalar, number, one_key, require, traced, whole
 from fkdiff.correctors import reference as gaussian
 from fkdiff.correctors import tilts as tilting
 from fkdiff.correctors.rate import Field, assemble, local
@@ -63,10 +63,7 @@ class WeightedSDE(eqx.Module):
 
         For one path this is `fkdiff.grid(num_steps, path)`.
         """
-        require(
-            isinstance(num_steps, int) and num_steps >= 1,
-            f"num_steps={num_steps} must be a whole number of at least 1.",
-        )
+        num_steps = whole("num_steps", num_steps)
         start, end = self.time_range
         share = jnp.linspace(0.0, 1.0, num_steps + 1)
         low, high = self.path.log_snr(start), self.path.log_snr(end)
@@ -101,14 +98,16 @@ class WeightedSDE(eqx.Module):
 
     def with_reference(self, mean: Scalar, variance: Scalar) -> WeightedSDE:
         """The same target with another reference N(mean, variance I)."""
-        leaf = jnp.result_type(float)
-        return eqx.tree_at(lambda s: s.reference, self, Reference(jnp.asarray(mean, leaf), jnp.asarray(variance, leaf)))
+        mean = number("mean", mean, action="of the data", shape=None)
+        variance = number("variance", variance, 1e-12, action="of the data, positive")
+        return eqx.tree_at(lambda s: s.reference, self, Reference(mean, variance))
 
     def fitted_reference(self, key: Key, num_samples: int = 64) -> WeightedSDE:
         """The reference read off the models at t_min: mean of the clean estimates, and their shared variance.
 
         Cost: `num_samples` evaluations and jvps of every model.
         """
+        key, num_samples = one_key(key), whole("num_samples", num_samples)
         moments = [_data_moments(key, pred, num_samples) for _, pred in self.factors]
         share = jnp.abs(self.betas) / jnp.sum(jnp.abs(self.betas))
         mean = weighted([m for m, _ in moments], share)
@@ -213,10 +212,8 @@ def check_exponents(target: WeightedSDE) -> None:
     )
     if min(betas) >= 0 or traced(target):
         return
-    variances = tuple(_fitted_variance(pred) for _, pred in target.factors)
-    times = jnp.linspace(target.path.t_min, target.path.t_max, 33)
-    low = jax.jit(jax.vmap(lambda t: gaussian.precision(variances, tuple(target.betas), target.paths, t)))(times)
-    if not float(jnp.min(low)) > 0:
+    if not float(lowest_precision(target)) > 0:
+        variances = [_fitted_variance(pred) for _, pred in target.factors]
         spreads = ", ".join(f"{float(variance):.3g}" for variance in variances)
         raise FkdiffError(
             f"exponents ({listed}) on models of data variance ({spreads}) leave no normalisable target: a negative "
@@ -225,13 +222,17 @@ def check_exponents(target: WeightedSDE) -> None:
 
 
 @eqx.filter_jit
+def lowest_precision(target: WeightedSDE) -> Array:
+    """The least of Σ β_i/(α_i² ς_i² + σ_i²) along the path, with ς_i² read off each model: above 0 where p̃ exists.
+
+    Cost: 32 evaluations and jvps of every model.
+    """
+    variances = tuple(_fitted_variance(pred) for _, pred in target.factors)
+    times = jnp.linspace(*target.time_range, 33)
+    betas = tuple(target.betas)
+    return jnp.min(jax.vmap(lambda t: gaussian.precision(variances, betas, target.paths, t))(times))
+
+
+@eqx.filter_jit
 def _fitted_variance(pred: Predictor) -> Array:
     return _data_moments(jax.random.key(0), pred, 32)[1]
-
-
-def leaf(value: Scalar) -> Array:
-    """A number as an array, so that it is traced and not compiled in; inside jit, a known number stays known."""
-    if traced(value):
-        return jnp.asarray(value, jnp.result_type(float))
-    with jax.ensure_compile_time_eval():
-        return jnp.asarray(value, jnp.result_type(float))

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core import Array, Key, chunked_vmap, require
+from fkdiff.core import Array, Key, chunked_vmap, expect, number, one_key, require
 from fkdiff.core.keys import Use, stream
 from fkdiff.correctors.freeze import freeze
 from fkdiff.correctors.population import Corrector
@@ -78,11 +78,14 @@ def witness(key: Key, model: Corrector, out: SMCResult, points: Array) -> Witnes
 
     Cost: one run of M particles, and a pilot run where the control is not frozen.
     """
-    points = jnp.asarray(points, jnp.result_type(float))
+    key = one_key(key)
+    expect("model", model, Corrector, "pass target.feynman_kac(noise=0.0), as given to run_smc")
+    expect("out", out, SMCResult, "pass a run of the model")
+    points = number("points", points, shape=None)
     shape = model.target.shape
     require(
-        points.ndim == len(shape) + 1 and points.shape[1:] == shape,
-        f"points has shape {points.shape}; pass (M, *{shape}), one witness per row.",
+        points.ndim == len(shape) + 1 and points.shape[1:] == shape and len(points) > 0,
+        f"points has shape {points.shape}; pass (M, *{shape}), one witness per row and at least one.",
     )
     require(
         model.deterministic,

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core import Array, Status, choose, concrete, require
+from fkdiff.core import Array, Status, choose, concrete, expect, number, require, times_of, whole
 from fkdiff.paths.base import Path
 
 
@@ -40,13 +40,10 @@ def grid(num_steps: int, path: Path, spacing: str = "logsnr", rho: float = 7.0) 
     References:
         Karras, Aittala, Aila and Laine (2022), eq. 5, for "power".
     """
-    require(
-        isinstance(num_steps, int | np.integer) and num_steps >= 1,
-        f"num_steps={num_steps} must be a whole number of at least 1.",
-    )
+    num_steps = whole("num_steps", num_steps)
+    expect("path", path, Path, "pass a path, such as pred.path, or use target.grid(num_steps)")
     choose("spacing", spacing, SPACINGS)
-    require(rho > 0, f"rho={rho} must be positive; the usual value is 7.")
-    return _grid(int(num_steps), path, spacing, jnp.asarray(rho, jnp.result_type(float)))
+    return _grid(num_steps, path, spacing, number("rho", rho, 1e-3, action="the usual value is 7"))
 
 
 @eqx.filter_jit
@@ -65,7 +62,7 @@ def check_grid(times: Array, path: Path | None = None) -> Array:
     Raises:
         FkdiffError: Fewer than two times, not strictly increasing, or outside [t_min, t_max].
     """
-    times = jnp.asarray(times, jnp.result_type(float))
+    times = times_of(times)
     require(
         times.ndim == 1 and times.shape[0] >= 2,
         f"grid has shape {times.shape}; a sampler needs two or more times in one dimension: use fkdiff.grid.",

@@ -12,9 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 
-from fkdiff.core import Array, PyTree, Scalar, choose, require
+from fkdiff.core import Array, FkdiffError, PyTree, Scalar, choose, require
 from fkdiff.paths import Path
 from fkdiff.paths.base import Rates
 from fkdiff.prediction.predictor import Prediction, Predictor
@@ -74,6 +76,10 @@ class Parameterization(eqx.Module):
             shape: Shape of one example.
             cond: A condition to bind at once.
         """
+        require(
+            isinstance(shape, tuple | list) and all(isinstance(n, int | np.integer) and n > 0 for n in shape),
+            f"shape={shape!r} must be a tuple of axis lengths, the shape of ONE example: (2,) for points in the plane.",
+        )
         rule = NetworkRule(form=self, apply=apply, params=params)
         pred = Predictor(path=self.path, rule=rule, shape=tuple(shape))
         return pred if cond is None else pred.given(cond)
@@ -87,7 +93,13 @@ class NetworkRule(eqx.Module):
     params: PyTree
 
     def __call__(self, x: Array, t: Array, cond: PyTree) -> Prediction:
-        out = jnp.asarray(self.apply(self.params, x, t, cond))
+        try:
+            out = jnp.asarray(self.apply(self.params, x, t, cond))
+        except jax.errors.TracerArrayConversionError as error:
+            raise FkdiffError(
+                "the model's function computes with NumPy, or another library that JAX cannot trace; write it with "
+                "jax.numpy, or wrap it in jax.pure_callback (then it has no gradients, and needs control=False)."
+            ) from error
         require(
             out.shape == x.shape,
             f"the model returned shape {out.shape} for one example of shape {x.shape}; it must map one example to "

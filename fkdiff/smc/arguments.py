@@ -9,26 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core import Array, Key, PyTree, concrete, require
-from fkdiff.smc.feynman_kac import FeynmanKac, PopulationModel, lift
-
-
-def check_key(key: Key) -> Key:
-    """Refuses anything but one typed key."""
-    typed = hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    require(typed, "key must be a typed random key; make one with jax.random.key(seed).")
-    require(key.ndim == 0, f"key has shape {key.shape}; pass one key, or jax.vmap over many.")
-    return key
-
-
-def check_count(num_particles: Any) -> int:
-    """A population needs two particles to have weights worth comparing."""
-    whole = isinstance(num_particles, int | np.integer) and not isinstance(num_particles, bool)
-    require(
-        bool(whole and num_particles >= 2),
-        f"num_particles={num_particles} must be a whole number of at least 2: with fewer there is nothing to weigh.",
-    )
-    return int(num_particles)
+from fkdiff.core import Array, PyTree, chunk_size, concrete, require, times_of, whole
+from fkdiff.smc.feynman_kac import SLACK, FeynmanKac, PopulationModel, lift
 
 
 def check_choice(on_nan: str) -> str:
@@ -40,12 +22,30 @@ def check_choice(on_nan: str) -> str:
     return on_nan
 
 
+def check_count(num_particles: Any) -> int:
+    """A population needs two particles to have weights worth comparing."""
+    return whole("num_particles", num_particles, 2, "with fewer there is nothing to weigh")
+
+
+def check_functions(resample: Any, collect: Any) -> None:
+    """A resampler and a collector are functions, not their names."""
+    require(
+        resample is None or callable(resample),
+        f"resample={resample!r} is not a resampler; pass fkdiff.smc.systematic, or fkdiff.smc.adaptive(systematic, "
+        "0.5) to resample only when ESS is low.",
+    )
+    require(
+        collect is None or callable(collect),
+        f"collect={collect!r} is not a function; pass collect(particles, log_weights, t) -> tree.",
+    )
+
+
 def check_times(grid: Any, model: FeynmanKac | PopulationModel) -> Array:
     """Refuses a grid that does not increase strictly or leaves the model's `time_range`.
 
     Values are checked when they are known; when traced, the status carries the verdict.
     """
-    grid = jnp.asarray(grid, jnp.result_type(float))
+    grid = times_of(grid)
     require(
         grid.ndim == 1 and grid.shape[0] >= 2,
         f"grid has shape {grid.shape}; a run needs at least two times in one dimension: use fkdiff.grid.",
@@ -59,7 +59,7 @@ def check_times(grid: Any, model: FeynmanKac | PopulationModel) -> Array:
     )
     bounds = [concrete(t) for t in getattr(model, "time_range", None) or ()]
     if len(bounds) == 2 and bounds[0] is not None and bounds[1] is not None:
-        low, high, slack = float(bounds[0]), float(bounds[1]), 1e-6
+        low, high, slack = float(bounds[0]), float(bounds[1]), SLACK
         require(
             bool(low - slack <= times[0] and times[-1] <= high + slack),
             f"grid runs from {times[0]:.4g} to {times[-1]:.4g}, outside the model's times [{low:.4g}, {high:.4g}]; "
@@ -77,10 +77,7 @@ def check_times(grid: Any, model: FeynmanKac | PopulationModel) -> Array:
 
 def lifted(model: FeynmanKac | PopulationModel, chunk: int | None) -> PopulationModel:
     """The population form; `chunk` belongs to a model of one particle, which the engine maps."""
-    require(
-        chunk is None or (isinstance(chunk, int | np.integer) and chunk >= 1),
-        f"chunk={chunk} must be None or a whole number of at least 1: the particles per model call.",
-    )
+    chunk = chunk_size(chunk)
     require(
         chunk is None or isinstance(model, FeynmanKac) or not hasattr(model, "move"),
         f"chunk={chunk} has no effect on a {type(model).__name__}, which maps its own particles: give chunk to its "

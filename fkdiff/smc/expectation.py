@@ -6,9 +6,21 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from fkdiff.core import Array, Key, PyTree, Status, chunked_vmap, concrete, require, take
+from fkdiff.core import (
+    Array,
+    Key,
+    PyTree,
+    Status,
+    chunk_size,
+    chunked_vmap,
+    concrete,
+    expect,
+    one_key,
+    require,
+    take,
+    whole,
+)
 from fkdiff.core.status import SENTENCES
 from fkdiff.smc.ancestors import systematic_ancestors
 from fkdiff.smc.estimate import Estimate
@@ -36,6 +48,8 @@ def expectation(out: SMCResult, f: Callable[[PyTree], Array], chunk: int | None 
 
     References: Lee and Whiteley (2018), eq. 9; Chan and Lai (2013), eq. 2.19; Olsson and Douc (2019) on its limits.
     """
+    _one_result(out)
+    chunk = chunk_size(chunk)
     weights, info = normalized(out.log_weights), out.info
     count = weights.shape[0]
     values = jnp.asarray(chunked_vmap(f, chunk)(out.particles))
@@ -53,6 +67,15 @@ def expectation(out: SMCResult, f: Callable[[PyTree], Array], chunk: int | None 
     return Estimate(value, jnp.sqrt(variance))
 
 
+def _one_result(out: SMCResult) -> None:
+    """Refuses what holds several runs, or none."""
+    expect("out", out, SMCResult, "pass what run_smc returned; Replicates have their own .expectation(f) and .runs")
+    require(
+        out.log_weights.ndim == 1,
+        f"out holds a batch of runs of shape {out.log_weights.shape[:-1]}; use jax.vmap, or take one of them.",
+    )
+
+
 def resample(key: Key, out: SMCResult, num: int) -> PyTree:
     """`num` particles of equal weight, in random order: systematic draws from the weighted population.
 
@@ -64,10 +87,8 @@ def resample(key: Key, out: SMCResult, num: int) -> PyTree:
     Raises:
         FkdiffError: The run failed, so that there is nothing to draw from.
     """
-    require(
-        isinstance(num, int | np.integer) and num >= 1,
-        f"num={num} must be a whole number of at least 1: how many particles to draw.",
-    )
+    key, num = one_key(key), whole("num", num, 1, "how many particles to draw")
+    _one_result(out)
     status = concrete(out.info.status)
     require(
         status is None or int(status) == Status.OK,
@@ -75,5 +96,5 @@ def resample(key: Key, out: SMCResult, num: int) -> PyTree:
     )
     key_points, key_order = jax.random.split(key)
     u = jax.random.uniform(key_points, (), out.log_weights.dtype)
-    chosen = systematic_ancestors(u, out.log_weights, int(num))
+    chosen = systematic_ancestors(u, out.log_weights, num)
     return take(out.particles, jax.random.permutation(key_order, chosen))

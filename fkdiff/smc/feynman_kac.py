@@ -12,9 +12,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import equinox as eqx
+import jax.numpy as jnp
 
 from fkdiff.core import Array, Key, PyTree, Status, chunked_vmap, particle_keys
 from fkdiff.core.keys import Use, stream
+
+SLACK = 1e-6  # of a time: what rounding may do to the ends of a grid
 
 
 class MoveInfo(NamedTuple):
@@ -96,19 +99,31 @@ class FeynmanKac(eqx.Module):
     time_range: tuple[Array, Array] | None = None
 
 
+def on_time(time_range: tuple[Array, Array] | None, *times: Array) -> Array:
+    """`Status.BAD_GRID` unless every time lies in the range, for grids that are traced."""
+    if time_range is None:
+        return jnp.int32(Status.OK)
+    low, high = time_range
+    fine = jnp.stack([(t >= low - SLACK) & (t <= high + SLACK) for t in times]).all()
+    return jnp.where(fine, jnp.int32(Status.OK), jnp.int32(Status.BAD_GRID))
+
+
 class _Lifted(eqx.Module):
     """`FeynmanKac` over a population, at most `chunk` particles at a time."""
 
     model: FeynmanKac
     chunk: int | None = eqx.field(static=True)
 
-    def _cost(self) -> MoveInfo:
-        return MoveInfo(evaluations=self.model.evaluations, jvps=self.model.jvps)
+    def _info(self, *times: Array) -> MoveInfo:
+        status = on_time(self.model.time_range, *times)
+        return MoveInfo(evaluations=self.model.evaluations, jvps=self.model.jvps, status=status)
 
     def initial(self, key: Key, num_particles: int, t: Array) -> tuple[PyTree, Array, MoveInfo]:
         keys = particle_keys(key, num_particles)
         particles, log_g0 = chunked_vmap(self.model.initial, self.chunk)(keys)
-        return particles, log_g0, self._cost()
+        # One particle's `initial` is not told the time: it draws at the model's own first time.
+        start = self.model.time_range
+        return particles, log_g0, self._info(t) if start is None else self._info(t, start[0] - (t - start[0]))
 
     def move(self, key, particles, log_weights, t0, t1) -> tuple[PyTree, Array, MoveInfo]:
         def one(particle_key, particle):
@@ -117,7 +132,7 @@ class _Lifted(eqx.Module):
 
         keys = particle_keys(stream(key, Use.MOVE), log_weights.shape[0])
         moved, increments = chunked_vmap(one, self.chunk)(keys, particles)
-        return moved, increments, self._cost()
+        return moved, increments, self._info(t1)
 
     refresh = None
     refresh_cost = (0, 0)

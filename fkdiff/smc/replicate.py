@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core import Array, Key, PyTree, Status, concrete, particle_keys, require
+from fkdiff.core import Array, Key, PyTree, Status, concrete, one_key, particle_keys, require, whole
 from fkdiff.smc import arguments
 from fkdiff.smc.engine import Model
 from fkdiff.smc.estimate import Estimate
@@ -73,7 +73,11 @@ class Replicates(eqx.Module):
         return Estimate(value, jnp.sqrt(variance), n - 1)
 
     def population(self, r: int) -> SMCResult:
-        """The run of population r."""
+        """The run of population r, from 0."""
+        require(
+            isinstance(r, int | np.integer) and -self.num_populations <= r < self.num_populations,
+            f"r={r} is not one of the populations 0 to {self.num_populations - 1}.",
+        )
         return jax.tree.map(lambda leaf: leaf[r], self.runs)
 
     def problems(self) -> tuple[list[str], list[str]]:
@@ -151,16 +155,14 @@ def replicate(
     Returns:
         `Replicates`: `.evidence`, `.expectation(f)`, `.runs`. Memory: n final populations.
     """
-    key = arguments.check_key(key)
-    require(
-        isinstance(num_populations, int | np.integer) and num_populations >= 2,
-        f"num_populations={num_populations} must be a whole number of at least 2; for one population use run_smc.",
-    )
+    key = one_key(key)
+    arguments.check_functions(resample, collect)
+    num_populations = whole("num_populations", num_populations, 2, "for one population use run_smc")
     grid = arguments.check_times(grid, model)
     num_particles = arguments.check_count(num_particles)
     resample = adaptive(systematic, 0.5) if resample is None else resample
     on_nan = arguments.check_choice(on_nan)
-    keys = particle_keys(key, int(num_populations))
+    keys = particle_keys(key, num_populations)
     return Replicates(_run(keys, model, grid, num_particles, resample, chunk, collect, on_nan))
 
 

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key
+from fkdiff.core import Array, Key, one_key
 from fkdiff.smc import arguments, engine
 from fkdiff.smc.engine import Model
 from fkdiff.smc.resampling import Resampler, adaptive, systematic
@@ -56,7 +56,8 @@ def run_smc(
 
     References: Del Moral (2004), chapter 11; Chopin and Papaspiliopoulos (2020), chapter 10.
     """
-    key = arguments.check_key(key)
+    key = one_key(key)
+    arguments.check_functions(resample, collect)
     grid = arguments.check_times(grid, model)
     num_particles = arguments.check_count(num_particles)
     resample = adaptive(systematic, 0.5) if resample is None else resample

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 
-from fkdiff.core import Array, PyTree, Scalar, Transition, concrete, require
+from fkdiff.core import Array, PyTree, Scalar, Transition, expect, number
 from fkdiff.paths import Path
 from fkdiff.prediction import Prediction, Predictor
 
@@ -69,15 +69,27 @@ def arrive(pred: Predictor, x: Array, t: Scalar, memory: PyTree = ()) -> State:
     return State(x, pred(x, t), memory)
 
 
-def nonnegative(argument: str, value: Scalar, most: float | None = None) -> Array:
+def nonnegative(argument: str, value: Scalar, most: float = float("inf")) -> Array:
     """A number as a leaf, refused when it is known and lies outside [0, most]."""
-    leaf = jnp.asarray(value, jnp.result_type(float))
-    known = concrete(leaf)
-    if known is not None:
-        inside = bool(known >= 0) and (most is None or bool(known <= most))
-        bounds = "at least 0" if most is None else f"between 0 and {most}"
-        require(inside, f"{argument}={known} must be {bounds}; 0 is the deterministic solver.")
-    return leaf
+    return number(argument, value, 0.0, most, "0 is the deterministic solver")
+
+
+def check_model(pred: Predictor) -> Predictor:
+    """Refuses anything but a model."""
+    expect(
+        "pred",
+        pred,
+        Predictor,
+        "pass a Predictor (fkdiff.targets, Parameterization.predictor, fkdiff.interop, load_predictor); the target of "
+        "a corrector is sampled by run_smc(key, target.feynman_kac(), grid), a distribution has .predictor(path)",
+    )
+    return pred
+
+
+def check_solver(solver: Solver) -> Solver:
+    """Refuses anything but a solver: its name, or the function that makes it."""
+    expect("solver", solver, Solver, "call one: fkdiff.solvers.heun(), ddim(eta=1.0), euler(noise=1.0), exponential()")
+    return solver
 
 
 def span(t0: Scalar, t1: Scalar) -> tuple[Array, Array]:

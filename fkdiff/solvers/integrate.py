@@ -8,13 +8,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from fkdiff.core import Array, Key, PyTree, Status, chunked_vmap, require, stream
+from fkdiff.core import Array, Key, PyTree, Status, chunk_size, chunked_vmap, one_key, require, stream, whole
 from fkdiff.core.keys import Use
 from fkdiff.paths.grids import check_grid, grid_status
 from fkdiff.prediction import Predictor
-from fkdiff.solvers.base import Solver, State, arrive
+from fkdiff.solvers.base import Solver, State, arrive, check_model, check_solver
 from fkdiff.solvers.reference import as_reference, spread
 
 
@@ -59,10 +58,10 @@ def integrate(
 
     Gradients: pathwise, in the parameters, the condition, the grid and `initial`.
     """
+    key, pred, solver = one_key(key), check_model(pred), check_solver(solver)
     times = check_grid(grid, pred.path)
-    for name, count in {"num_samples": num_samples, "chunk": 1 if chunk is None else chunk}.items():
-        whole = isinstance(count, int | np.integer) and bool(count >= 1)
-        require(whole, f"{name}={count} must be a whole number of at least 1.")
+    num_samples, chunk = whole("num_samples", num_samples), chunk_size(chunk)
+    require(collect is None or callable(collect), f"collect={collect!r} is not a function; pass collect(state).")
     reference = as_reference(reference)
     if initial is not None:
         initial = jnp.asarray(initial, jnp.result_type(float))

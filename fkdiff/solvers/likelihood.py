@@ -10,9 +10,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core import Array, Key, Scalar, choose, chunked_vmap, concrete, require, stream
+from fkdiff.core import (
+    Array,
+    Key,
+    Scalar,
+    choose,
+    chunk_size,
+    chunked_vmap,
+    concrete,
+    number,
+    one_key,
+    require,
+    stream,
+    whole,
+)
 from fkdiff.core.keys import Use
 from fkdiff.prediction import Predictor
+from fkdiff.solvers.base import check_model
 from fkdiff.solvers.reference import as_reference, spread
 
 LOG_2PI = 1.8378770664093453
@@ -81,6 +95,7 @@ def log_prob(
         (2021), eq. 39; Tsitouras (2011).
     """
     choose("divergence", divergence, DIVERGENCES)
+    pred = check_model(pred)
     x = jnp.asarray(x)
     require(
         x.ndim == len(pred.shape) + 1 and x.shape[1:] == pred.shape,
@@ -90,10 +105,10 @@ def log_prob(
         key is not None or divergence == "exact",
         'key=None with divergence="hutchinson"; pass a key for its probes, or use divergence="exact".',
     )
-    for name, count in {"num_probes": num_probes, "max_steps": max_steps}.items():
-        whole = isinstance(count, int | np.integer) and bool(count >= 1)
-        require(whole, f"{name}={count} must be a whole number of at least 1.")
-    tolerances = (jnp.asarray(rtol, jnp.result_type(float)), jnp.asarray(atol, jnp.result_type(float)))
+    key = None if key is None else one_key(key)
+    num_probes, max_steps = whole("num_probes", num_probes), whole("max_steps", max_steps)
+    chunk = chunk_size(chunk)
+    tolerances = (number("rtol", rtol, 0.0), number("atol", atol, 0.0))
     values, failed = _run(key, pred, x, tolerances, as_reference(reference), divergence, num_probes, max_steps, chunk)
     known = concrete(failed)
     if known is not None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax.numpy as jnp
-
-from fkdiff.core import Array, FkdiffError, Scalar, concrete, require
+from fkdiff.core import Array, FkdiffError, Scalar, number
 from fkdiff.paths import Path
 
 
@@ -22,14 +20,9 @@ def as_reference(reference: Any) -> tuple[Array, Array]:
         raise FkdiffError(
             f"reference={reference!r} must be a pair (mean, variance) of the data; the default is (0.0, 1.0)."
         ) from None
-    dtype = jnp.result_type(float)
-    mean, variance = jnp.asarray(mean, dtype), jnp.asarray(variance, dtype)
-    known = concrete(variance)
-    require(
-        known is None or bool((known >= 0).all()),
-        f"reference has variance {known}, which must not be negative; pass (mean, variance) of the data.",
-    )
-    return mean, variance
+    action = "pass (mean, variance) of the data"
+    mean = number("reference mean", mean, action=action, shape=None)
+    return mean, number("reference variance", variance, 0.0, action=action, shape=None)
 
 
 def spread(path: Path, t: Scalar, variance: Array) -> Array:

@@ -9,11 +9,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key, Scalar, choose, concrete, require
+from fkdiff.core import Array, Key, Scalar, choose, concrete, number, require
 from fkdiff.core.keys import Use, stream
-from fkdiff.prediction import Predictor
+from fkdiff.prediction import Predictor, scalar_reward
 from fkdiff.smc import FeynmanKac
 from fkdiff.solvers import Solver, State, arrive
+from fkdiff.solvers.base import check_model, check_solver
+from fkdiff.solvers.reference import as_reference
 from fkdiff.steering.potentials import POTENTIALS, Account, opened, paid
 
 
@@ -37,13 +39,7 @@ class _Steering(eqx.Module):
     potential: str = eqx.field(static=True)
 
     def _reward(self, x: Array) -> Array:
-        out = jnp.asarray(self.reward(x))
-        require(
-            out.shape == (),
-            f"reward returned shape {out.shape} for one example of shape {x.shape}; it must return one number in nats: "
-            "sum over its axes.",
-        )
-        return self.strength * out.astype(x.dtype)
+        return self.strength * scalar_reward(self.reward, x)
 
     def _ramp(self, t: Array) -> Array:
         path = self.pred.path
@@ -119,6 +115,9 @@ def steer(
     References:
         Singhal et al. (2025), difference potential, with the weights carried between resamplings.
     """
+    pred, solver = check_model(pred), check_solver(solver)
+    require(callable(reward), f"reward={reward!r} is not a function; pass reward(x) -> one number in nats.")
+    require(callable(ramp), f"ramp={ramp!r} is not a function; pass ramp(progress), from 0 at t_min to 1 at t_max.")
     choose("potential", potential, POTENTIALS)
     level = concrete(solver.noise)
     require(
@@ -126,14 +125,13 @@ def steer(
         "solver is deterministic, so copies made by resampling would never separate; use ddim(eta=1.0), "
         "euler(noise=1.0) or exponential(noise=1.0), or fkdiff.correctors.tilt, which needs no noise.",
     )
-    leaf = jnp.result_type(float)
     parts = _Steering(
         pred=pred,
         solver=solver,
         reward=reward,
-        strength=jnp.asarray(strength, leaf),
+        strength=number("strength", strength, action="it multiplies the reward"),
         ramp=ramp,
-        reference=(jnp.asarray(reference[0], leaf), jnp.asarray(reference[1], leaf)),
+        reference=as_reference(reference),
         potential=potential,
     )
     return FeynmanKac(

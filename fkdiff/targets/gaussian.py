@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 import numpy as np
 
-from fkdiff.core import Array, Key, PyTree, Scalar, concrete, require
+from fkdiff.core import Array, Key, PyTree, Scalar, concrete, expect, number, one_key, require, whole
 from fkdiff.paths import Path
 from fkdiff.prediction import Prediction, Predictor
 from fkdiff.targets.mixture import LOG_2PI
@@ -45,6 +45,7 @@ class Gaussian(eqx.Module):
 
     def sample(self, key: Key, num_samples: int) -> Array:
         """Exact independent draws, shape (num_samples, d)."""
+        key, num_samples = one_key(key), whole("num_samples", num_samples)
         noise = jax.random.normal(key, (num_samples, self.mean.shape[0]), self.mean.dtype)
         return self.mean[None, :] + (noise * jnp.sqrt(self.eigenvalues)[None, :]) @ self.eigenvectors.T
 
@@ -55,6 +56,7 @@ class Gaussian(eqx.Module):
 
     def predictor(self, path: Path) -> Predictor:
         """The exact model of this Gaussian on `path`, with its density. Cost: O(d²) per evaluation."""
+        expect("path", path, Path, "pass a path, such as fkdiff.paths.variance_preserving()")
         return Predictor(path, GaussianRule(self, path), self.mean.shape, log_density=GaussianDensity(self, path))
 
 
@@ -96,7 +98,7 @@ def gaussian(mean, covariance) -> Gaussian:
         FkdiffError: The covariance is not positive definite (checked when it is concrete).
     """
     dtype = jnp.result_type(float)
-    mean, covariance = jnp.asarray(mean, dtype), jnp.asarray(covariance, dtype)
+    mean, covariance = number("mean", mean, shape=None), number("covariance", covariance, shape=None)
     require(mean.ndim == 1, f"mean has shape {mean.shape}; pass (d,).")
     size = mean.shape[0]
     require(

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key, PyTree, Scalar, concrete, require
+from fkdiff.core import Array, Key, PyTree, Scalar, concrete, expect, number, one_key, require, whole
 from fkdiff.paths import Path
 from fkdiff.prediction import Prediction, Predictor
 
@@ -67,6 +67,7 @@ class GaussianMixture(eqx.Module):
 
     def sample(self, key: Key, num_samples: int) -> Array:
         """Exact independent draws, shape (num_samples, d)."""
+        key, num_samples = one_key(key), whole("num_samples", num_samples)
         key_component, key_noise = jax.random.split(key)
         component = jax.random.categorical(key_component, self.log_weights, shape=(num_samples,))
         noise = jax.random.normal(key_noise, (num_samples, self.means.shape[1]), self.means.dtype)
@@ -82,6 +83,7 @@ class GaussianMixture(eqx.Module):
 
         Cost: O(K d) per evaluation. Gradients: pathwise.
         """
+        expect("path", path, Path, "pass a path, such as fkdiff.paths.variance_preserving()")
         shape = (self.means.shape[1],)
         return Predictor(path, MixtureRule(self, path), shape, log_density=MixtureDensity(self, path))
 
@@ -122,13 +124,14 @@ def gaussian_mixture(means, variances, weights=None) -> GaussianMixture:
         weights: Shape (K,), positive; normalised here. Equal by default.
     """
     dtype = jnp.result_type(float)
-    means, variances = jnp.asarray(means, dtype), jnp.asarray(variances, dtype)
-    require(means.ndim == 2, f"means has shape {means.shape}; pass (K, d), one row per component.")
+    means = number("means", means, shape=None)
+    variances = number("variances", variances, 0.0, shape=None)
+    require(means.ndim == 2 and means.size > 0, f"means has shape {means.shape}; pass (K, d), one row per component.")
     require(
         variances.shape in (means.shape[:1], means.shape),
         f"variances has shape {variances.shape}; pass {means.shape[:1]} (isotropic) or {means.shape} (diagonal).",
     )
-    weights = jnp.ones(means.shape[0], dtype) if weights is None else jnp.asarray(weights, dtype)
+    weights = jnp.ones(means.shape[0], dtype) if weights is None else number("weights", weights, 0.0, shape=None)
     require(weights.shape == means.shape[:1], f"weights has shape {weights.shape}; pass {means.shape[:1]}.")
     for name, value in {"variances": variances, "weights": weights}.items():
         known = concrete(value)
