@@ -103,6 +103,8 @@ def draw(rows, order) -> Figure:
     right.plot(steps, 9 / steps, color="grey", lw=0.8, ls=":", label="order 1")
     right.set_xscale("log")
     right.set_yscale("log")
+    right.set_xticks(steps, [str(n) for n in steps])
+    right.minorticks_off()
     right.set_xlabel("exponential steps, ν = 2")
     right.legend(fontsize=7)
     right.set_title("|log Z error| of A²", fontsize=9)

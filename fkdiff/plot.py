@@ -81,6 +81,31 @@ def panels(groups: dict[str, Any], columns: int = 10, limits: tuple[float, float
     return figure
 
 
+def clouds(groups: dict[str, Any], columns: int = 2, most: int = 2000) -> Figure:
+    """Scatter plots of points in the plane, one panel per group, all on one scale.
+
+    Args:
+        groups: Title -> points, (N, d) with d ≥ 2; the first two axes are drawn.
+        columns: Panels per row.
+        most: At most this many points of each group.
+    """
+    points = {title: np.asarray(group)[:most] for title, group in groups.items()}
+    require(
+        all(p.ndim == 2 and p.shape[1] >= 2 for p in points.values()),
+        "groups must hold points of two or more axes, (N, d); for pictures use fkdiff.plot.panels.",
+    )
+    rows = math.ceil(len(points) / columns)
+    figure = Figure(figsize=(3.6 * columns, 3.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).reshape(-1)
+    for panel, (title, group) in zip(axes, points.items(), strict=False):
+        panel.scatter(group[:, 0], group[:, 1], s=4, color=ACCENT, alpha=0.5, lw=0)
+        panel.set_aspect("equal")
+        _dress(panel, title, "")
+    for panel in axes[len(points) :]:
+        panel.set_axis_off()
+    return figure
+
+
 def _sheet(tiles: np.ndarray, columns: int, limits: tuple[float, float]) -> np.ndarray:
     """Pictures side by side, a grey line between any two."""
     rows, (height, width) = math.ceil(len(tiles) / columns), tiles.shape[1:]
@@ -163,6 +188,7 @@ def _ancestors(axes: Axes, out: SMCResult) -> None:
     axes.set_xscale("log")
     axes.set_ylim(0, 1.03)
     _dress(axes, f"{len(mass)} distinct ancestors", "ancestors, heaviest first")
+    axes.set_ylabel("share of the weight", fontsize=8, color=INK)
 
 
 def _samples(axes: Axes, values: np.ndarray, weights: np.ndarray) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -51,6 +53,7 @@ class _KeysHelp(argparse.Action):
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = _Parser(prog="fkdiff", description="Train, sample and steer generative models.", epilog=_EPILOG)
+    parser.add_argument("--version", action="version", version=f"fkdiff {importlib.metadata.version('fkdiff')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
 
     def command(name: str, text: str, **options: Any) -> argparse.ArgumentParser:
@@ -112,6 +115,10 @@ def main(argv: list[str] | None = None) -> int:
             return command.run(arguments, rest)
         except FkdiffError as error:
             return _fail(str(error), 2)
+        except BrokenPipeError:
+            # Whoever read the output has gone: nothing to say, and nobody to say it to.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
         except OSError as error:
             return _fail(f"{error.filename}: {error.strerror}." if error.filename else str(error), 2)
         except KeyboardInterrupt:

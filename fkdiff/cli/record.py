@@ -46,9 +46,11 @@ def facts(o: Outcome) -> dict[str, Any]:
     }
 
 
-def write(folder: Path, outcomes: list[Outcome], judged, config: SteerConfig, run_folder: Path, loaded) -> None:
-    """Writes draws, pictures and the summary."""
-    arrays = {}
+def write(
+    folder: Path, outcomes: list[Outcome], cases: list[dict[str, Any]], config: SteerConfig, run_folder: Path, loaded
+) -> None:
+    """Writes draws, pictures and the summary; `cases` are the facts of each outcome, with a judge's verdict or not."""
+    arrays, judged = {}, "judge" in cases[0]
     for o in outcomes:
         arrays |= {
             f"{slug(o)}/particles": np.asarray(o.result.particles),
@@ -64,15 +66,23 @@ def write(folder: Path, outcomes: list[Outcome], judged, config: SteerConfig, ru
     if judged:
         _save(folder / "samples.png", _sheet(outcomes))
     else:
-        _save(folder / "samples.png", plot.report(outcomes[0].result))
+        _save(folder / "samples.png", _clouds(outcomes))
     summary = {
         "run": str(run_folder),
         "step": loaded.step,
         "config_hash": loaded.config_hash,
         "config": config.model_dump(mode="json"),
-        "cases": [facts(o) | ({"judge": judged[i]} if judged else {}) for i, o in enumerate(outcomes)],
+        "cases": cases,
     }
     write_file(folder / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False).encode())
+
+
+def _clouds(outcomes: list[Outcome]):
+    """Points in the plane: exact draws beside the heuristic's, a row for each case."""
+    groups = {}
+    for o in outcomes:
+        groups |= {f"{o.case.name}: exact": o.draws, f"{o.case.name}: uncorrected heuristic, equal cost": o.heuristic}
+    return plot.clouds(groups, columns=2)
 
 
 def _sheet(outcomes: list[Outcome]):
@@ -96,9 +106,10 @@ def _save(file: Path, figure) -> None:
 def row(o: Outcome) -> str:
     """One line while the command runs."""
     found = facts(o)
+    times = "1 resampling" if found["resamplings"] == 1 else f"{found['resamplings']} resamplings"
     line = (
         f"{found['case']}: log Z {evidence(found)}, min ESS "
-        f"{found['min_ess']:.0f} of {found['num_particles']}, R {found['R']:.2f}, {found['resamplings']} resamplings, "
+        f"{found['min_ess']:.0f} of {found['num_particles']}, R {found['R']:.2f}, {times}, "
         f"{found['seconds']:.0f} s"
     )
     return "\n  doubt: ".join([line, *o.doubts])
@@ -141,6 +152,13 @@ def table(cases: list[dict[str, Any]]) -> str:
 
     Balance is the total variation between the draws' classes and those of the exact target, where they are known.
     """
-    rows = [HEAD, *(line for case in cases for line in lines(case))]
+    rows: list[tuple[str, ...]] = [HEAD, *(line for case in cases for line in lines(case))]
     widths = [max(len(line[c]) for line in rows) for c in range(len(HEAD))]
     return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)) for line in rows)
+
+
+LEGEND = (
+    "  calls: model evaluations + Jacobian products per draw; accuracy: share that an independent classifier reads as "
+    "the class asked for;\n  balance: total variation from the exact target's class shares; Fréchet: distance from "
+    "held-out digits. In brackets: what as many exact draws would score."
+)

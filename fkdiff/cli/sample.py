@@ -26,6 +26,15 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
     options = known.model_copy(update={k: v for k, v in wanted.items() if v is not None})
     loaded = loaded._replace(config=loaded.config.model_copy(update={"sampling": options}))
     labels = list(range(loaded.num_classes)) if label == "all" else [label]
+    require(
+        arguments.guidance is None or loaded.num_classes > 0,
+        f"--guidance={arguments.guidance}: this model was trained without classes, and there is nothing to guide "
+        "towards; leave it out.",
+    )
+    require(
+        arguments.guidance is None or label is not None,
+        f"--guidance={arguments.guidance} pushes towards a class and none was asked for; add --class.",
+    )
     require(bool(labels), "--class=all: this model was trained without classes; leave it out.")
     _draw(loaded, labels, arguments, out)
     print(f"{arguments.out}: {arguments.num * len(labels)} samples.")

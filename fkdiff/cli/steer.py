@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from fkdiff.cli.overrides import override
 from fkdiff.cli.steer_config import SteerConfig, load_steer_config
@@ -37,7 +38,7 @@ def steer(run_folder: Path, config: SteerConfig, out: Path) -> int:
     """
     from fkdiff.cli import record, tasks
     from fkdiff.cli.outcome import sample
-    from fkdiff.cli.verdict import judged
+    from fkdiff.cli.verdict import contradictions, judged
     from fkdiff.train.run import load_run
 
     loaded = load_run(run_folder)
@@ -46,13 +47,18 @@ def steer(run_folder: Path, config: SteerConfig, out: Path) -> int:
         outcomes.append(sample(case, config, number))
         print(record.row(outcomes[-1]), flush=True)
     verdicts = judged(outcomes, config, loaded)
+    cases: list[dict[str, Any]] = [
+        record.facts(o) | ({"judge": verdicts[i]} if verdicts else {}) for i, o in enumerate(outcomes)
+    ]
+    for case in cases:
+        for doubt in (found := contradictions(case)):
+            print(f"{case['case']}\n  doubt: {doubt}", flush=True)
+        case["doubts"].extend(found)
     with fresh_folder(out) as folder:
-        record.write(folder, outcomes, verdicts, config, run_folder, loaded)
-    print(
-        record.table(
-            [record.facts(o) | {"judge": (verdicts or [{}] * len(outcomes))[i]} for i, o in enumerate(outcomes)]
-        )
-    )
+        record.write(folder, outcomes, cases, config, run_folder, loaded)
+    print(record.table(cases))
+    if verdicts:
+        print(record.LEGEND)
     for name in ("samples.png", *(f"report_{record.slug(o)}.png" for o in outcomes), "summary.json"):
         print(f"  {out / name}")
     return 0

@@ -113,6 +113,22 @@ def judged(outcomes: list[Outcome], config: SteerConfig, run: LoadedRun) -> list
     return found
 
 
+def contradictions(case: dict[str, Any]) -> list[str]:
+    """A doubt where log Z of the run and of the other route differ by more than their errors allow."""
+    truth = case.get("judge", {}).get("exact_target", {})
+    if truth.get("log_z") is None:
+        return []
+    gap = case["log_z"] - truth["log_z"]
+    error = float(np.hypot(case["log_z_standard_error"], truth["log_z_standard_error"]))
+    if abs(gap) <= 4 * error:
+        return []
+    return [
+        f"log Z is {case['log_z']:.3g}, and {truth['log_z']:.3g} by another route ({truth['route']}): {abs(gap):.2g} "
+        f"nats apart where the errors allow {4 * error:.2g}; the learned models disagree, or a mode was missed; see "
+        "SYMPTOMS.md#models-that-disagree"
+    ]
+
+
 def _distance(found: np.ndarray, truth: np.ndarray) -> float:
     """Total variation."""
     return float(0.5 * np.abs(found - truth).sum())

@@ -25,6 +25,10 @@ def save(out: SMCResult, path: str | os.PathLike) -> None:
     """Writes `out` to `path`: temporary file, fsync, rename."""
     target = Path(path)
     require(target.suffix == ".npz", f"path={str(path)!r} must end in .npz, the format of a saved result.")
+    require(
+        target.parent.is_dir(),
+        f"path={str(path)!r} lies in a folder that does not exist; make {str(target.parent)!r} first.",
+    )
     arrays, index = {}, []
     for keys, leaf in jax.tree_util.tree_leaves_with_path(out):
         steps = [_step(key) for key in keys]
@@ -64,7 +68,7 @@ def load(path: str | os.PathLike) -> SMCResult:
             dtype = jnp.dtype(entry["dtype"])
             root = _graft(root, entry["path"], jnp.asarray(array.view(dtype) if array.dtype != dtype else array))
         fields = {name: _lists(tree) for name, tree in root.items()}
-        return SMCResult(info=SMCInfo(**fields.pop("info")), scheme=str(header["scheme"]), **fields)
+        return _whole(SMCResult(info=SMCInfo(**fields.pop("info")), scheme=str(header["scheme"]), **fields))
     except FileNotFoundError:
         raise FkdiffError(f"no result at {str(path)!r}; give the path of a file that out.save wrote.") from None
     except (
@@ -74,6 +78,23 @@ def load(path: str | os.PathLike) -> SMCResult:
         raise FkdiffError(
             f"{str(path)!r} is damaged or not a saved result ({type(cause).__name__}); restore it or run again."
         ) from cause
+
+
+def _whole(out: SMCResult) -> SMCResult:
+    """Refuses a result whose arrays cannot belong together; ValueError, for `load` to explain."""
+    batch = out.log_normalizer.shape
+    count, steps = out.log_weights.shape[-1], out.info.residual.shape[-1]
+    expected = {
+        "log_weights": (out.log_weights, (*batch, count)),
+        "ancestors": (out.info.ancestors, (*batch, count)),
+        "ess": (out.info.ess, (*batch, steps + 1)),
+        "resampled": (out.info.resampled, (*batch, steps)),
+    }
+    expected |= {f"particle leaf {i}": (leaf, (*batch, count)) for i, leaf in enumerate(jax.tree.leaves(out.particles))}
+    for name, (leaf, shape) in expected.items():
+        if leaf.shape[: len(shape)] != shape:
+            raise ValueError(f"{name} has shape {leaf.shape}, not {shape}")
+    return out
 
 
 def _step(key: Any) -> str | int:

@@ -85,7 +85,7 @@ def _train(config: TrainConfig, folder: Path, resume: bool, picture: bool, stop:
     data, unseen = _on_device(load_data(config)), _on_device(held_out(config))
     start, steps, batch = int(state.step), config.optim.steps, config.optim.batch_size
     losses: list[Any] = []
-    loss = unseen_loss = float("nan")
+    loss, unseen_loss = _measured(folder, start)
     began, since = time.monotonic(), start
     with progress(start, steps) as report, (folder / "metrics.jsonl").open("a") as metrics:
         for k in range(start, steps):
@@ -122,6 +122,15 @@ def _train(config: TrainConfig, folder: Path, resume: bool, picture: bool, stop:
 
         sample_picture(run.load_run(folder), folder / "samples.png")
     return TrainResult(folder, int(state.step), loss, unseen_loss, stop.signal)
+
+
+def _measured(folder: Path, step: int) -> tuple[float, float]:
+    """Losses on record at `step`, so that a finished run that is resumed says how it ended; NaN where none are."""
+    file = folder / "metrics.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    row = next((row for row in rows if row["step"] == step), {})
+    losses = (row.get("loss"), row.get("held_out"))
+    return tuple(float("nan") if loss is None else loss for loss in losses)  # type: ignore[return-value]
 
 
 def _on_device(data: Dataset) -> Dataset:

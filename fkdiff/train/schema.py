@@ -55,6 +55,8 @@ def sentence(model: type[BaseModel], error: ValidationError) -> str:
     if kind == "literal_error":
         options = [option.strip(" '") for option in context["expected"].replace(" or ", ", ").split(",")]
         return _ended(f"{where}={came} is not one of {', '.join(options)}{did_you_mean(came, options)}")
+    if kind in ("tuple_type", "list_type"):
+        return f"{where}={came}: it must be a list, [first, second] in a file, two words on the command line."
     if kind == "value_error":
         return f"{context['error']}."
     return f"{where or 'the file'}={came}: {first['msg'][0].lower()}{first['msg'][1:]}."

@@ -1,5 +1,6 @@
 """The command line: exit codes, one line per complaint, nothing overwritten, no JAX before it is needed."""
 
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -35,6 +36,16 @@ def run(tmp_path_factory):
     patch.undo()
     assert code == 0
     return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def plain(run):
+    """A run without classes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, "enable_cache", lambda: None)
+        words = ["--data.kind", "checkerboard", "--data.num_points", "128", "--optim.steps", "2"]
+        assert main(["train", str(run.parent / "tiny.yaml"), "--out", str(run.parent / "plain"), *words]) == 0
+    return run.parent / "plain"
 
 
 def complaint(capsys, *words, code=2):
@@ -76,6 +87,24 @@ def test_an_existing_run_is_refused_and_a_finished_one_resumes_to_more_steps(run
     config = run.parent / "tiny.yaml"
     assert "already exists" in complaint(capsys, "train", config, "--out", run)
     assert "another optim.learning_rate" in complaint(capsys, "train", config, "--out", run, "--resume")
+    words = ["train", config, "--out", run, "--resume", "--optim.learning_rate", "1e-2"]
+    assert main([str(word) for word in words]) == 0
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    # Nothing is left to do, and what is said is what was measured when the run ended.
+    assert f"6 steps, loss {last['loss']:.4f}, held out {last['held_out']:.4f}" in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out.strip() == f"fkdiff {importlib.metadata.version('fkdiff')}"
+
+
+def test_a_reader_that_leaves_is_no_error(run):
+    line = f"{sys.executable} -m fkdiff.cli info {run} | head -c 1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True, cwd=ROOT)
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize(
@@ -105,17 +134,21 @@ def test_an_existing_run_is_refused_and_a_finished_one_resumes_to_more_steps(run
         (["train", "CONFIG", "--out", "OUT", "stray"], "stray"),
         (["train", "CONFIG", "--out", "OUT", "--resume"], "there is no such run"),
         (["train", "CONFIG"], "--out"),
+        (["train", "CONFIG", "--out", "OUT", "--path.log_snr", "4"], "must be a list"),
+        (["sample", "PLAIN", "--out", "OUT", "--guidance", "2"], "trained without classes"),
+        (["sample", "RUN", "--out", "OUT", "--guidance", "2"], "add --class"),
         (["trian"], "train"),
         ([], "COMMAND"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_two(run, tmp_path, capsys, monkeypatch, words, part):
+def test_bad_input_is_one_line_and_exit_code_two(run, plain, tmp_path, capsys, monkeypatch, words, part):
     monkeypatch.chdir(tmp_path)
     named = {
         "RUN": run,
         "OUT": tmp_path / "out",
         "CONFIG": run.parent / "tiny.yaml",
         "STEER": ROOT / "configs" / "steer" / "anneal.yaml",
+        "PLAIN": plain,
         "NOWHERE": tmp_path / "nowhere",
         "CONFIG/x": run.parent / "tiny.yaml" / "x",
     }

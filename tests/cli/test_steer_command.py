@@ -135,6 +135,18 @@ def test_what_the_model_does_not_know_is_refused_before_anything_is_written(run,
     assert not (tmp_path / "out").exists()
 
 
+def test_two_routes_to_log_z_that_disagree_are_doubted():
+    from fkdiff.cli.verdict import contradictions
+
+    case = {"log_z": 5.4, "log_z_standard_error": 0.17}
+    truth = {"log_z": 6.29, "log_z_standard_error": 0.05, "route": "one run for each class"}
+    assert contradictions(case) == []
+    (doubt,) = contradictions(case | {"judge": {"exact_target": truth}})
+    assert "one run for each class" in doubt
+    assert contradictions(case | {"judge": {"exact_target": truth | {"log_z": 5.9}}}) == []
+    assert contradictions(case | {"judge": {"exact_target": truth | {"log_z": None}}}) == []
+
+
 def test_log_z_beyond_what_agreeing_models_allow_is_doubted():
     from fkdiff.cli.outcome import disagreement
     from fkdiff.cli.tasks import Case

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -110,6 +111,16 @@ def assert_same(a, b):
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         assert x.dtype == y.dtype
         assert jnp.array_equal(x, y)
+
+
+def test_arrays_that_cannot_belong_together_are_refused(out, tmp_path):
+    for where in (lambda r: r.info.ancestors, lambda r: r.info.ess, lambda r: r.particles):
+        short = eqx.tree_at(where, out, where(out)[:-1])
+        short.save(tmp_path / "short.npz")
+        with pytest.raises(FkdiffError, match="is damaged or not a saved result"):
+            smc.SMCResult.load(tmp_path / "short.npz")
+    with pytest.raises(FkdiffError, match="does not exist; make"):
+        out.save(tmp_path / "nowhere" / "run.npz")
 
 
 def test_save_and_load(out, tmp_path):
