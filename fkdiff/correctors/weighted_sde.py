@@ -136,9 +136,9 @@ class WeightedSDE(eqx.Module):
         Args:
             step: "heun" (second order, the default), "euler", "rk4" (noise 0 only) or "exponential" (for noise > 0
                 on one shared path).
-            noise: ν ≥ 0 in ε = νκ; 0 is the deterministic flow, 1 the reverse SDE. Default: `self.noise`. The flow needs
-                the fewest steps; where the error bar matters take 1.0 with "heun": particles then reach tails that the
-                flow may leave empty, and intervals cover.
+            noise: ν ≥ 0 in ε = νκ; 0 is the deterministic flow, 1 the reverse SDE. Default: `self.noise`. The flow
+                needs the fewest steps; where the error bar matters take 1.0 with "heun": particles then reach tails
+                that the flow may leave empty, and intervals cover.
             control: True for "score" ("score+reward" when tilted), False for "none", or a rung of the ladder
                 "none", "affine", "score", "score+reward".
             divergence: "exact" (d jvps per model), "probe" (one fresh Rademacher jvp), or "auto": exact up to d = 4.
