@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from fkdiff.errors import FkdiffError, FkdiffWarning
     from fkdiff.paths import grid
     from fkdiff.prediction import Parameterization, Prediction, Predictor, guide
-    from fkdiff.smc import FeynmanKac, Population, SMCResult, expectation, replicate, run_smc
+    from fkdiff.smc import FeynmanKac, Population, SMCResult, drive, expectation, replicate, run_smc
     from fkdiff.solvers import integrate, log_prob
     from fkdiff.steering import steer
 
@@ -83,6 +83,7 @@ _NAMES = {
     "replicate": "fkdiff.smc:replicate",
     "run_smc": "fkdiff.smc:run_smc",
     "steer": "fkdiff.steering:steer",
+    "drive": "fkdiff.smc:drive",
 }
 
 __version__ = "0.1.0"

@@ -7,6 +7,7 @@
 - `arguments`: what an argument must be: keys, counts, numbers
 - `concrete`: what is known now and what is being traced
 - `errors` (one level up, free of JAX): sentences with the argument, what came and the next action
+- `progress`: a bar on a terminal, lines elsewhere
 - `checking`: `check`, the host boundary where a status becomes an exception or a warning
 """
 

@@ -22,6 +22,7 @@ class Status(enum.IntEnum):
     INFINITE = 3
     NOT_NORMALISABLE = 4
     BAD_GRID = 5
+    FORBIDDEN = 6
 
 
 SENTENCES = {
@@ -33,6 +34,8 @@ SENTENCES = {
     "Σ β_i/(α² ς_i² + σ²), must be positive at every time. Lower the negative exponents",
     Status.BAD_GRID: "the time grid is not strictly increasing or leaves [t_min, t_max] of the path. Build it "
     "with fkdiff.grid",
+    Status.FORBIDDEN: "a reward is −inf before the end, which kills paths that the end might have paid for. Use "
+    'potential="terminal", or a large finite penalty in place of −inf',
 }
 
 

@@ -80,7 +80,6 @@ def witness(key: Key, model: Corrector, out: SMCResult, points: Array) -> Witnes
     """
     key = one_key(key)
     expect("model", model, Corrector, "pass target.feynman_kac(noise=0.0), as given to run_smc")
-    expect("out", out, SMCResult, "pass a run of the model")
     points = number("points", points, shape=None)
     shape = model.target.shape
     require(
@@ -91,6 +90,7 @@ def witness(key: Key, model: Corrector, out: SMCResult, points: Array) -> Witnes
         model.deterministic,
         "model has noise, and only a flow can be run backwards; pass target.feynman_kac(noise=0.0).",
     )
+    expect("out", out, SMCResult, "pass a run of the model")
     key_pilot, key_probe = jax.random.split(key)
     if model.control != "none" and model.schedule is None:
         model = freeze(key_pilot, model, out.info.times)

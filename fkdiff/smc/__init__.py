@@ -12,6 +12,7 @@
 - `replicate`: independent populations, pooled, with between-population errors
 """
 
+from fkdiff.smc.drive import drive as drive
 from fkdiff.smc.engine import SMCState as SMCState
 from fkdiff.smc.engine import StepInfo as StepInfo
 from fkdiff.smc.engine import finish as finish

@@ -79,6 +79,10 @@ def lifted(model: FeynmanKac | PopulationModel, chunk: int | None) -> Population
     """The population form; `chunk` belongs to a model of one particle, which the engine maps."""
     chunk = chunk_size(chunk)
     require(
+        not hasattr(model, "ask"),
+        f"model is a {type(model).__name__} and asks the host between its moves; use fkdiff.drive in place of run_smc.",
+    )
+    require(
         chunk is None or isinstance(model, FeynmanKac) or not hasattr(model, "move"),
         f"chunk={chunk} has no effect on a {type(model).__name__}, which maps its own particles: give chunk to its "
         "constructor.",

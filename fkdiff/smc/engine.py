@@ -11,7 +11,7 @@ particles and the dead among them, into the normaliser.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -23,59 +23,10 @@ from fkdiff.smc import arguments
 from fkdiff.smc.feynman_kac import FeynmanKac, MoveInfo, PopulationModel
 from fkdiff.smc.resampling import Resampler, adaptive, scheme, systematic
 from fkdiff.smc.result import SMCInfo, SMCResult
+from fkdiff.smc.state import SMCState, StepInfo, account, holds_nan, record, weigh
 from fkdiff.smc.weights import compensated_add, ess, log_mean_exp, spread
 
 Model = FeynmanKac | PopulationModel
-
-
-class SMCState(eqx.Module):
-    """A weighted population between two steps.
-
-    Attributes:
-        particles: Pytree with leading axis N.
-        log_weights: Since the last resampling, (N,).
-        log_normalizer: What past resamplings and constants contributed; the current weights are not in it yet.
-        compensation: Rounding error carried by the compensated sum of `log_normalizer`.
-        ancestors: Time-0 ancestor of each particle, int32 (N,).
-        step: Moves made so far.
-        evaluations: Model calls per particle so far.
-        jvps: Jacobian products per particle so far.
-        status: The first `Status` that was not OK.
-        status_step: The step at which it appeared; 0 is the initial draw.
-        bad_count: How many particles it concerned.
-        bad_index: The first of them.
-        killed: NaN weights set to zero under `on_nan="kill"`.
-    """
-
-    particles: PyTree
-    log_weights: Array
-    log_normalizer: Array
-    compensation: Array
-    ancestors: Array
-    step: Array
-    evaluations: Array
-    jvps: Array
-    status: Array
-    status_step: Array
-    bad_count: Array
-    bad_index: Array
-    killed: Array
-
-
-class StepInfo(NamedTuple):
-    """What one step reports; all scalars.
-
-    Attributes:
-        ess: Effective sample size after the move.
-        resampled: Whether the population was resampled before it.
-        residual: sd_w(g + Aθ) Δt, this step's share of R.
-        spread: Standard deviation of the living log-weights after the move.
-    """
-
-    ess: Array
-    resampled: Array
-    residual: Array
-    spread: Array
 
 
 def init(
@@ -91,8 +42,17 @@ def init(
         chunk: Particles per model call, for a `FeynmanKac`.
         on_nan: As in `step`.
     """
-    key = stream(_step_key(key, 0), Use.INITIAL)
-    particles, log_g0, info = arguments.lifted(model, chunk).initial(key, num_particles, t)
+    particles, log_g0, info = arguments.lifted(model, chunk).initial(initial_key(key), num_particles, t)
+    return begin(particles, log_g0, info, num_particles, on_nan)
+
+
+def initial_key(key: Key) -> Key:
+    """The key of the first draw."""
+    return stream(_step_key(key, 0), Use.INITIAL)
+
+
+def begin(particles: PyTree, log_g0: Array, info: MoveInfo, num_particles: int, on_nan: str = "error") -> SMCState:
+    """The state of a first population, however it was drawn."""
     log_g0 = arguments.check_log_weights(log_g0, num_particles, "log_g0 of the initial draw")
     # Half precision cannot count particles: weights have at least single precision.
     log_g0 = log_g0.astype(jnp.float32) if log_g0.dtype.itemsize < 4 else log_g0
@@ -112,7 +72,7 @@ def init(
         bad_index=none,
         killed=none,
     )
-    return _account(_weigh(state, log_g0, on_nan, info.status), info)
+    return account(weigh(state, log_g0, on_nan, info.status), info)
 
 
 def step(
@@ -139,15 +99,38 @@ def step(
     """
     model = arguments.lifted(model, chunk)
     resample = adaptive(systematic, 0.5) if resample is None else resample
+    state, resampled = select(key, model, state, t0, resample)
+    moved, increments, info = model.move(move_key(key, state), state.particles, state.log_weights, t0, t1)
+    return absorb(state, moved, increments, info, resampled, t0, t1, on_nan)
+
+
+def select(key: Key, model: PopulationModel, state: SMCState, t: Array, resample: Resampler) -> tuple[SMCState, Array]:
+    """The first half of a step: resamples and refreshes if the resampler says so."""
+    return _resample(_step_key(key, state.step + 1), model, state, t, resample)
+
+
+def move_key(key: Key, state: SMCState) -> Key:
+    """The key of the move that comes next."""
+    return stream(_step_key(key, state.step + 1), Use.MOVE)
+
+
+def absorb(
+    state: SMCState,
+    moved: PyTree,
+    increments: Array,
+    info: MoveInfo,
+    resampled: Array,
+    t0: Array,
+    t1: Array,
+    on_nan: str = "error",
+) -> tuple[SMCState, StepInfo]:
+    """The second half of a step: takes the moved particles in, with their increments."""
     number = state.step + 1
-    key = _step_key(key, number)
-    state, resampled = _resample(key, model, state, t0, resample)
-    moved, increments, info = model.move(stream(key, Use.MOVE), state.particles, state.log_weights, t0, t1)
     arguments.check_moved(state.particles, moved)
     increments = arguments.check_log_weights(increments, state.log_weights.shape[0], "log_potential of a move")
     on_time = jnp.where(t1 > t0, jnp.int32(Status.OK), jnp.int32(Status.BAD_GRID))
     state = eqx.tree_at(lambda s: (s.particles, s.step), state, (moved, number))
-    state = _account(_weigh(state, increments, on_nan, worst(on_time, info.status)), info)
+    state = account(weigh(state, increments, on_nan, worst(on_time, info.status)), info)
     dtype = state.log_weights.dtype
     share = jnp.asarray(info.residual, dtype)
     return state, StepInfo(ess(state.log_weights), resampled, share, spread(state.log_weights))
@@ -192,48 +175,6 @@ def _resample(
     return state, resampled
 
 
-def _weigh(state: SMCState, increments: Array, on_nan: str, status: Array | int) -> SMCState:
-    """Adds increments to the log-weights and records the first thing that goes wrong."""
-    before = state.log_weights
-    # The dead stay dead, whatever their increments are: nobody evaluates a potential on a path of mass zero.
-    after = jnp.where(before == -jnp.inf, before, before + increments.astype(before.dtype))
-    nan = jnp.isnan(after)
-    killed = state.killed
-    if on_nan == "kill":
-        killed = killed + nan.sum(dtype=jnp.int32)
-        after = jnp.where(nan, -jnp.inf, after)
-        nan = jnp.zeros_like(nan)
-    infinite, dead = after == jnp.inf, after == -jnp.inf
-    state = eqx.tree_at(lambda s: (s.log_weights, s.killed), state, (after, killed))
-    state = _record(state, status, jnp.zeros_like(nan))
-    state = _record(state, jnp.where(nan.any(), jnp.int32(Status.NAN), jnp.int32(Status.OK)), nan)
-    state = _record(state, jnp.where(infinite.any(), jnp.int32(Status.INFINITE), jnp.int32(Status.OK)), infinite)
-    return _record(state, jnp.where(dead.all(), jnp.int32(Status.EXTINCT), jnp.int32(Status.OK)), dead)
-
-
-def _record(state: SMCState, status: Array | int, concerned: Array) -> SMCState:
-    """Keeps the first failure, with its step, count and first index."""
-    status = jnp.asarray(status, jnp.int32)
-    first = (state.status == Status.OK) & (status != Status.OK)
-    news = (status, state.step, concerned.sum(dtype=jnp.int32), jnp.argmax(concerned).astype(jnp.int32))
-    where = lambda s: (s.status, s.status_step, s.bad_count, s.bad_index)  # noqa: E731
-    kept = tuple(jnp.where(first, new, old) for new, old in zip(news, where(state), strict=True))
-    return eqx.tree_at(where, state, kept)
-
-
-def _account(state: SMCState, info: MoveInfo) -> SMCState:
-    """Adds a move's constant to the normaliser and its cost to the account."""
-    constant = jnp.asarray(info.log_constant, state.log_normalizer.dtype)
-    total, compensation = compensated_add(state.log_normalizer, state.compensation, constant)
-    evaluations = state.evaluations + jnp.asarray(info.evaluations, jnp.int32)
-    jvps = state.jvps + jnp.asarray(info.jvps, jnp.int32)
-    return eqx.tree_at(
-        lambda s: (s.log_normalizer, s.compensation, s.evaluations, s.jvps),
-        state,
-        (total, compensation, evaluations, jvps),
-    )
-
-
 def finish(
     model: Model,
     state: SMCState,
@@ -261,12 +202,11 @@ def finish(
     model = arguments.lifted(model, chunk)
     final, extract = getattr(model, "final", None), getattr(model, "extract", None)
     if final is not None:
-        last = arguments.check_log_weights(final(state.particles), state.log_weights.shape[0], "log_final")
-        state = _weigh(state, last, on_nan, Status.OK)
+        state = settle(state, final(state.particles), on_nan)
     particles = state.particles if extract is None else extract(state.particles)
     log_weights = state.log_weights
-    nan = _holds_nan(particles, log_weights.shape[0]) & (log_weights > -jnp.inf)
-    state = _record(state, jnp.where(nan.any(), jnp.int32(Status.NAN), jnp.int32(Status.OK)), nan)
+    nan = holds_nan(particles, log_weights.shape[0]) & (log_weights > -jnp.inf)
+    state = record(state, jnp.where(nan.any(), jnp.int32(Status.NAN), jnp.int32(Status.OK)), nan)
     total, _ = compensated_add(state.log_normalizer, state.compensation, log_mean_exp(log_weights))
     info = SMCInfo(
         times=grid,
@@ -287,10 +227,7 @@ def finish(
     return SMCResult(particles, log_weights, total, info, collected, family)
 
 
-def _holds_nan(particles: PyTree, count: int) -> Array:
-    """Which particles hold a NaN in any floating leaf, (N,)."""
-    found = jnp.zeros((count,), bool)
-    for leaf in jax.tree.leaves(particles):
-        if jnp.issubdtype(leaf.dtype, jnp.inexact):
-            found = found | jnp.isnan(leaf).reshape(count, -1).any(axis=1)
-    return found
+def settle(state: SMCState, last: Array, on_nan: str = "error") -> SMCState:
+    """Adds the final potential."""
+    last = arguments.check_log_weights(last, state.log_weights.shape[0], "log_final")
+    return weigh(state, last, on_nan, Status.OK)

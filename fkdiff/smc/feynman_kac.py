@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import equinox as eqx
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key, PyTree, Status, chunked_vmap, particle_keys
+from fkdiff.core import Array, Key, PyTree, Status, chunked_vmap, particle_keys, worst
 from fkdiff.core.keys import Use, stream
 
 SLACK = 1e-6  # of a time: what rounding may do to the ends of a grid
@@ -81,6 +81,7 @@ class FeynmanKac(eqx.Module):
         log_potential: `log_potential(previous, particle, t0, t1) -> scalar`, log G_k.
         log_final: `log_final(particle) -> scalar`, applied once after the last move.
         extract: Maps a particle to what `out.particles` holds.
+        fault: `fault(particle) -> int`, a `Status` code for what no potential of this model may be.
         evaluations: Model calls in one propose + log_potential, for the cost account.
         jvps: Jacobian-vector products in the same, for the cost account.
         time_range: (start, end) where the model lives in time: `initial` draws at `start`, so a grid must begin there,
@@ -94,6 +95,7 @@ class FeynmanKac(eqx.Module):
     log_potential: Callable
     log_final: Callable | None = None
     extract: Callable | None = None
+    fault: Callable | None = None
     evaluations: int = eqx.field(static=True, default=0)
     jvps: int = eqx.field(static=True, default=0)
     time_range: tuple[Array, Array] | None = None
@@ -114,8 +116,10 @@ class _Lifted(eqx.Module):
     model: FeynmanKac
     chunk: int | None = eqx.field(static=True)
 
-    def _info(self, *times: Array) -> MoveInfo:
+    def _info(self, particles: PyTree, *times: Array) -> MoveInfo:
         status = on_time(self.model.time_range, *times)
+        if self.model.fault is not None:
+            status = worst(status, jnp.max(chunked_vmap(self.model.fault, self.chunk)(particles)))
         return MoveInfo(evaluations=self.model.evaluations, jvps=self.model.jvps, status=status)
 
     def initial(self, key: Key, num_particles: int, t: Array) -> tuple[PyTree, Array, MoveInfo]:
@@ -123,7 +127,8 @@ class _Lifted(eqx.Module):
         particles, log_g0 = chunked_vmap(self.model.initial, self.chunk)(keys)
         # One particle's `initial` is not told the time: it draws at the model's own first time.
         start = self.model.time_range
-        return particles, log_g0, self._info(t) if start is None else self._info(t, start[0] - (t - start[0]))
+        times = (t,) if start is None else (t, 2 * start[0] - t)
+        return particles, log_g0, self._info(particles, *times)
 
     def move(self, key, particles, log_weights, t0, t1) -> tuple[PyTree, Array, MoveInfo]:
         def one(particle_key, particle):
@@ -132,7 +137,7 @@ class _Lifted(eqx.Module):
 
         keys = particle_keys(stream(key, Use.MOVE), log_weights.shape[0])
         moved, increments = chunked_vmap(one, self.chunk)(keys, particles)
-        return moved, increments, self._info(t1)
+        return moved, increments, self._info(moved, t1)
 
     refresh = None
     refresh_cost = (0, 0)

@@ -1,13 +1,14 @@
 """How a reward is paid out along the path.
 
-With R_k = λ r(clean(x_k)), a statistic m_k of R_0 … R_k and a ramp ρ_k, the particle carries what it has been paid:
+With R_k = λ r(clean(x_k)) or another guess at what the end will pay, a statistic m_k of R_0 … R_k and a ramp ρ_k, the
+particle carries what it has been paid:
 
     log G_0 = a_0 = ρ_0 m_0
     log G_k = ρ_k m_k − ρ_{k−1} m_{k−1},    a_k = a_{k−1} + log G_k
     final:    λ r(x_K) − a_K
 
-The product of all G is e^{λ r(x_K)} for every choice of statistic and ramp, so the terminal law is p_base e^{λr} at any
-number of steps; the choice only moves variance.
+The product of all G is e^{λ r(x_K)} for every choice of guess, statistic and ramp, so the terminal law is p_base e^{λr}
+at any number of steps; the choice only moves variance.
 """
 
 from __future__ import annotations
@@ -22,9 +23,22 @@ from fkdiff.core import Array
 # statistic(previous m, new R, number of rewards seen before) -> new m
 Statistic = Callable[[Array, Array, Array], Array]
 
-POTENTIALS: dict[str, Statistic] = {
-    "difference": lambda m, reward, seen: reward,
-}
+
+def _latest(m: Array, reward: Array, seen: Array) -> Array:
+    return reward
+
+
+def _largest(m: Array, reward: Array, seen: Array) -> Array:
+    return jnp.maximum(m, reward)
+
+
+def _mean(m: Array, reward: Array, seen: Array) -> Array:
+    return m + (reward - m) / (seen + 1)
+
+
+# "sum" is the running mean: a running sum would grow with the number of steps and promise more than the end can pay.
+# "terminal" promises nothing on the way: its ramp is 0.
+POTENTIALS: dict[str, Statistic] = {"difference": _latest, "max": _largest, "sum": _mean, "terminal": _latest}
 
 
 class Account(NamedTuple):
@@ -45,15 +59,24 @@ class Account(NamedTuple):
 
 def opened(reward: Array, ramp: Array) -> Account:
     """The account at the first time."""
-    promised = jnp.where(ramp == 0, jnp.zeros_like(reward), ramp * reward)
-    return Account(reward, promised, promised, promised)
+    due = promise(reward, ramp)
+    return Account(reward, due, due, due)
 
 
 def paid(statistic: Statistic, account: Account, reward: Array, ramp: Array, seen: Array) -> Account:
     """The account after one more step."""
     new = statistic(account.statistic, reward, seen)
-    # 0 · (−inf) is NaN, and a ramp of 0 means that nothing has been promised yet.
-    promised = jnp.where(ramp == 0, jnp.zeros_like(new), ramp * new)
+    return settled(account, new, promise(new, ramp))
+
+
+def settled(account: Account, statistic: Array, promised: Array) -> Account:
+    """The account once another amount is promised: the difference is paid."""
     # Dead twice is dead once: −inf − (−inf) is NaN.
-    increment = jnp.where(promised == account.promised, jnp.zeros_like(new), promised - account.promised)
-    return Account(new, promised, account.paid + increment, increment)
+    same = promised == account.promised
+    increment = jnp.where(same, jnp.zeros_like(promised), promised - account.promised)
+    return Account(statistic, promised, account.paid + increment, increment)
+
+
+def promise(statistic: Array, ramp: Array) -> Array:
+    """ρ m; nothing at ρ = 0, whatever m is, since 0 · (−inf) is NaN."""
+    return jnp.where(ramp == 0, jnp.zeros_like(statistic), ramp * statistic)

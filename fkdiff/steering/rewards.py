@@ -1,12 +1,15 @@
-"""Rewards that a config may name: a closed list, each a small pytree that maps ONE example to a number in nats."""
+"""Rewards: small pytrees that map ONE example to a number in nats."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Scalar
+from fkdiff.core import Array, Scalar, number, require
+from fkdiff.prediction import scalar_reward
 
 
 class ClassLogOdds(eqx.Module):
@@ -41,6 +44,36 @@ class InkBudget(eqx.Module):
 
     def __call__(self, x: Array) -> Array:
         return -0.5 * ((jnp.mean(x) - self.amount) / self.width) ** 2
+
+
+class Combined(eqx.Module):
+    """Σ weights_i rewards_i.
+
+    Attributes:
+        rewards: Functions or pytrees of ONE example.
+        weights: Shape (n,); leaves.
+    """
+
+    rewards: tuple[Callable[[Array], Array], ...]
+    weights: Array
+
+    def __call__(self, x: Array) -> Array:
+        return sum(w * scalar_reward(r, x) for w, r in zip(self.weights, self.rewards, strict=True))  # type: ignore
+
+
+def combined(rewards: Sequence[Callable[[Array], Array]], weights: Sequence[Scalar]) -> Combined:
+    """Several rewards as one, Σ weights_i rewards_i(x); new weights compile nothing.
+
+    Args:
+        rewards: Functions or pytrees of ONE example.
+        weights: One number each, signed.
+    """
+    require(
+        len(rewards) > 0 and len(rewards) == len(weights),
+        f"{len(rewards)} rewards and {len(weights)} weights; pass one weight per reward.",
+    )
+    require(all(callable(r) for r in rewards), "rewards must be functions of one example; pass [first, second].")
+    return Combined(tuple(rewards), jnp.stack([number(f"weights[{i}]", w) for i, w in enumerate(weights)]))
 
 
 def class_log_odds(coefficients, intercepts, label: Scalar) -> ClassLogOdds:

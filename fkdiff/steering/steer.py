@@ -1,75 +1,21 @@
-"""Feynman–Kac steering: particles of any stochastic solver, weighted by a reward on the clean estimate."""
+"""Feynman–Kac steering: particles of any stochastic solver, weighted by a reward on the way and at the end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
-
-from fkdiff.core import Array, Key, Scalar, choose, concrete, number, require
-from fkdiff.core.keys import Use, stream
-from fkdiff.prediction import Predictor, scalar_reward
+from fkdiff.core import Array, Scalar, choose, concrete, number, require
+from fkdiff.prediction import Predictor
 from fkdiff.smc import FeynmanKac
-from fkdiff.solvers import Solver, State, arrive
+from fkdiff.solvers import Solver
 from fkdiff.solvers.base import check_model, check_solver
 from fkdiff.solvers.reference import as_reference
-from fkdiff.steering.potentials import POTENTIALS, Account, opened, paid
-
-
-class Steered(NamedTuple):
-    """One particle: where it is with its prediction, its account, and how many rewards it has seen."""
-
-    state: State
-    account: Account
-    seen: Array
-
-
-class _Steering(eqx.Module):
-    """The five functions of a steered model, sharing its parts."""
-
-    pred: Predictor
-    solver: Solver
-    reward: Callable[[Array], Array]
-    strength: Array
-    ramp: Callable[[Array], Array]
-    reference: tuple[Array, Array]
-    potential: str = eqx.field(static=True)
-
-    def _reward(self, x: Array) -> Array:
-        return self.strength * scalar_reward(self.reward, x)
-
-    def _ramp(self, t: Array) -> Array:
-        path = self.pred.path
-        return jnp.asarray(self.ramp((t - path.t_min) / (path.t_max - path.t_min)), t.dtype)
-
-    def initial(self, key: Key) -> tuple[Steered, Array]:
-        path, (mean, variance) = self.pred.path, self.reference
-        t = path.t_min
-        spread = path.alpha(t) ** 2 * variance + path.sigma(t) ** 2
-        noise = jax.random.normal(stream(key, Use.NOISE), self.pred.shape, t.dtype)
-        state = self.solver.init(self.pred, path.alpha(t) * mean + jnp.sqrt(spread) * noise, t)
-        account = opened(self._reward(state.prediction.clean), self._ramp(t))
-        return Steered(state, account, jnp.ones((), t.dtype)), account.increment
-
-    def propose(self, key: Key, particle: Steered, t0: Array, t1: Array) -> Steered:
-        transition, state = self.solver.step(self.pred, particle.state, t0, t1)
-        state = arrive(self.pred, transition.sample(stream(key, Use.NOISE)), t1, state.memory)
-        reward = self._reward(state.prediction.clean)
-        statistic = POTENTIALS[self.potential]
-        account = paid(statistic, particle.account, reward, self._ramp(t1), particle.seen)
-        return Steered(state, account, particle.seen + 1)
-
-    def log_potential(self, previous: Steered, particle: Steered, t0: Array, t1: Array) -> Array:
-        return particle.account.increment
-
-    def log_final(self, particle: Steered) -> Array:
-        return self._reward(particle.state.x) - particle.account.paid
-
-    def extract(self, particle: Steered) -> Array:
-        return particle.state.x
+from fkdiff.steering.guesses import GUESSES, Guess
+from fkdiff.steering.host import HostReward, HostSteering
+from fkdiff.steering.particle import Steering
+from fkdiff.steering.potentials import POTENTIALS
+from fkdiff.steering.proposals import PROPOSALS
+from fkdiff.steering.tempered import AdaptiveRamp, Tempered
 
 
 def linear_ramp(progress: Array) -> Array:
@@ -80,26 +26,35 @@ def linear_ramp(progress: Array) -> Array:
 def steer(
     pred: Predictor,
     solver: Solver,
-    reward: Callable[[Array], Array],
-    ramp: Callable[[Array], Array] = linear_ramp,
+    reward: Callable[[Array], Array] | HostReward,
+    ramp: Callable[[Array], Array] | AdaptiveRamp = linear_ramp,
     potential: str = "difference",
     *,
     strength: Scalar = 1.0,
+    intermediate: str | Guess = "clean",
+    proposal: str = "base",
     reference: tuple[Scalar, Scalar] = (0.0, 1.0),
-) -> FeynmanKac:
+) -> FeynmanKac | Tempered | HostSteering:
     """Draws from p_base · e^{strength · reward}, normalised, where p_base is what the solver samples.
 
-    The reward guides on the way, through the model's clean estimate, and is settled exactly at the end, so the law is
-    right at any number of steps. It need not be differentiable.
+    The reward guides on the way, through a guess at what the end will pay, and is settled exactly at the end: the law
+    is right at any number of steps, for every potential, ramp, guess and proposal. It need not be differentiable.
 
     Args:
         pred: The model.
         solver: A stochastic solver (`ddim(eta=1)`, `euler(noise=1)`, `exponential()`). Under a deterministic one
             duplicates would never separate.
-        reward: `reward(x) -> scalar` in nats for ONE example, any JAX function; wrap others in `jax.pure_callback`.
-        ramp: `ramp(progress)`, the share of the reward promised so far; progress runs from 0 at t_min to 1 at t_max.
-        potential: "difference": log G_k = ρ_k R_k − ρ_{k−1} R_{k−1}, R_k = strength · reward(clean(x_k)).
+        reward: `reward(x) -> scalar` in nats for ONE example, any JAX function or pytree; several by
+            `fkdiff.steering.combined`. A Python function of a whole batch, of any kind, by `fkdiff.steering.host`: then
+            `fkdiff.drive` runs the model.
+        ramp: `ramp(progress)`, the share of the reward promised so far; progress runs from 0 at t_min to 1 at t_max. Or
+            `fkdiff.steering.adaptive_ramp(ess)`: as fast as the ESS allows.
+        potential: What is promised, ρ_k m_k. "difference": m_k = R_k; "max": the largest R so far; "sum": the mean of
+            all R so far; "terminal": nothing before the end.
         strength: λ; a leaf.
+        intermediate: R_k. "clean" (`clean_estimate()`), "draws" (`clean_draws(num)`), or `learned(value)`.
+        proposal: "base", the solver's own step, or "twisted": shifted along the gradient of ρ_k R_k, with the exact
+            ratio in the weights. Twisted needs a differentiable guess, and promises of "difference".
         reference: Mean and variance of the data at the start.
 
     Returns:
@@ -108,38 +63,55 @@ def steer(
     Raises:
         FkdiffError: The solver is deterministic, or the reward does not return one number.
 
-    Cost: the solver's evaluations, + 1 at the start; the reward is evaluated once per step.
+    Cost: the solver's evaluations, + 1 at the start; the reward is evaluated once per step. "twisted" adds one reverse
+    pass through the model per step; none when the guess is learned.
 
     Gradients: none through resampling; see `fkdiff.correctors.tilt` for rewards that are differentiable.
 
     References:
-        Singhal et al. (2025), difference potential, with the weights carried between resamplings.
+        Singhal et al. (2025), the four potentials, with the weights carried between resamplings and the final reward
+        settled in each; Wu et al. (2023) for the twisted proposal.
     """
     pred, solver = check_model(pred), check_solver(solver)
     require(callable(reward), f"reward={reward!r} is not a function; pass reward(x) -> one number in nats.")
     require(callable(ramp), f"ramp={ramp!r} is not a function; pass ramp(progress), from 0 at t_min to 1 at t_max.")
     choose("potential", potential, POTENTIALS)
+    twisted = choose("proposal", proposal, PROPOSALS)
+    guess = intermediate if isinstance(intermediate, Guess) else choose("intermediate", intermediate, GUESSES)()
     level = concrete(solver.noise)
     require(
         level is None or bool(level > 0),
         "solver is deterministic, so copies made by resampling would never separate; use ddim(eta=1.0), "
         "euler(noise=1.0) or exponential(noise=1.0), or fkdiff.correctors.tilt, which needs no noise.",
     )
-    parts = _Steering(
+    require(
+        not twisted or potential == "difference",
+        f'proposal="twisted" follows the gradient of the present R, and potential="{potential}" promises another '
+        'amount; use potential="difference".',
+    )
+    parts = Steering(
         pred=pred,
         solver=solver,
         reward=reward,
         strength=number("strength", strength, action="it multiplies the reward"),
         ramp=ramp,
+        guess=guess,
         reference=as_reference(reference),
         potential=potential,
+        twisted=twisted,
     )
+    if isinstance(reward, HostReward):
+        return HostSteering.build(parts)
+    if isinstance(ramp, AdaptiveRamp):
+        return Tempered.build(parts)
     return FeynmanKac(
         initial=parts.initial,
         propose=parts.propose,
         log_potential=parts.log_potential,
         log_final=parts.log_final,
         extract=parts.extract,
+        fault=parts.fault,
         evaluations=solver.evaluations,
+        jvps=int(twisted and guess.reads_model),
         time_range=(pred.path.t_min, pred.path.t_max),
     )

@@ -17,12 +17,12 @@ import numpy as np
 
 from fkdiff.core import Key, require
 from fkdiff.core.keys import Use, seed_key, stream
+from fkdiff.core.progress import progress
 from fkdiff.train import checkpoint, run
 from fkdiff.train.build import build_model
 from fkdiff.train.config import TrainConfig
 from fkdiff.train.data import Dataset, held_out, load_data
 from fkdiff.train.files import check_name, exclusive
-from fkdiff.train.progress import progress
 from fkdiff.train.step import STOP_AFTER, TrainState, init_state, make_evaluation, make_optimizer, make_step
 
 

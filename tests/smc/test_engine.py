@@ -220,7 +220,7 @@ def check_compensated_constants():
         ({"grid": [0.0, 0.5, 0.5]}, "grid must increase strictly"),
         ({"grid": [1.0, 0.0]}, "grid must increase strictly"),
         ({"grid": [0.0, float("nan")]}, "grid must increase strictly"),
-        ({"chunk": 0}, "chunk=0 must be None or"),
+        ({"chunk": 0}, "chunk=0 must be a whole number"),
         ({"on_nan": "ignore"}, 'on_nan="ignore" is neither'),
         ({"key": 0}, "jax.random.key"),
         ({"key": jax.random.split(KEY)}, r"key has shape \(2,\)"),

@@ -12,7 +12,7 @@ import test_engine
 
 from fkdiff import smc
 from fkdiff.core import Array
-from fkdiff.smc import ancestors, engine, evidence, feynman_kac, resampling
+from fkdiff.smc import ancestors, engine, evidence, feynman_kac, resampling, state
 
 pytestmark = pytest.mark.slow
 
@@ -132,22 +132,22 @@ def test_lineage_not_gathered(plant):
 
 
 def test_increments_overwrite_the_weights(plant):
-    right = engine._weigh
+    right = engine.weigh
 
     def overwritten(state, increments, on_nan, status):
         fresh = eqx.tree_at(lambda s: s.log_weights, state, jnp.zeros_like(state.log_weights))
         return right(fresh, increments, on_nan, status)
 
-    plant(engine, "_weigh", overwritten)
+    plant(engine, "weigh", overwritten)
     with rejected():
         chain.check_unbiased(NEVER)
 
 
 @pytest.mark.parametrize("bug", ["flipped sign", "forgotten"])
 def test_wrong_increments(plant, bug):
-    right = engine._weigh
+    right = engine.weigh
     factor = -1.0 if bug == "flipped sign" else 0.0
-    plant(engine, "_weigh", lambda state, g, *rest: right(state, jnp.where(g > -jnp.inf, factor * g, g), *rest))
+    plant(engine, "weigh", lambda state, g, *rest: right(state, jnp.where(g > -jnp.inf, factor * g, g), *rest))
     with rejected():
         chain.check_unbiased(NEVER)
 
@@ -259,7 +259,8 @@ def test_wrong_decisions(plant, bug):
 
 
 def test_sum_without_compensation(plant, monkeypatch):
-    plant(engine, "compensated_add", lambda total, compensation, term: (total + term, compensation))
+    for module in (engine, state):
+        plant(module, "compensated_add", lambda total, compensation, term: (total + term, compensation))
     monkeypatch.setattr(smc, "run_smc", lambda key, model, grid, n: trajectory_of(key, model, grid, n))
     with rejected():
         test_engine.check_compensated_constants()

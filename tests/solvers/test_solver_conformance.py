@@ -158,7 +158,7 @@ def test_shape_and_dtype_are_kept_and_calls_are_counted(name, shape):
         (lambda: solvers.ddim(1.1), "eta=1.1"),
         (lambda: solvers.ddim(-0.1), "eta=-0.1"),
         (lambda: solvers.exponential(1.0, 2.0), "reference=2.0"),
-        (lambda: solvers.exponential(1.0, (0.0, -1.0)), "negative"),
+        (lambda: solvers.exponential(1.0, (0.0, -1.0)), "reference variance=-1"),
     ],
 )
 def test_impossible_numbers_are_refused(make, words):

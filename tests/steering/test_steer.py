@@ -44,22 +44,57 @@ def oracle(base, reward):
     return np.append(log_z, means), np.append(w.std() / w.mean() / np.sqrt(len(w)), errors)
 
 
-@pytest.mark.parametrize(
-    "threshold", [pytest.param(0.0, marks=pytest.mark.slow), 0.5, pytest.param(1.0, marks=pytest.mark.slow)]
-)
-@pytest.mark.parametrize("name", REWARDS)
-def test_law_is_the_tilted_chain(base, name, threshold):
-    reward = REWARDS[name]
-    truth, error = oracle(base, reward)
+# Every way to steer has the same law. name: (options, whether it belongs to the fast tier)
+WAYS = {
+    "difference": ({}, True),
+    "max": ({"potential": "max"}, False),
+    "sum": ({"potential": "sum"}, False),
+    "terminal": ({"potential": "terminal"}, True),
+    "draws": ({"intermediate": fk.steering.clean_draws(4)}, False),
+    "learned": ({"intermediate": fk.steering.learned(lambda x, t: 0.4 * t * x[0])}, False),
+    "twisted": ({"proposal": "twisted"}, True),
+    "twisted, draws": ({"proposal": "twisted", "intermediate": fk.steering.clean_draws(4)}, False),
+    "twisted, learned": (
+        {"proposal": "twisted", "intermediate": fk.steering.learned(lambda x, t: 0.4 * t * x[0])},
+        True,
+    ),
+    "adaptive ramp": ({"ramp": fk.steering.adaptive_ramp(0.8)}, True),
+    "adaptive ramp, twisted": ({"ramp": fk.steering.adaptive_ramp(0.8), "proposal": "twisted"}, False),
+    "adaptive ramp, sum": ({"ramp": fk.steering.adaptive_ramp(0.8), "potential": "sum"}, False),
+    "early ramp": ({"ramp": lambda s: jnp.minimum(2 * s, 1.0)}, False),
+}
+
+
+def found_by(model, threshold, populations=8):
+    """log Z, mean and P(x < 0) with standard errors."""
     rule = fk.smc.adaptive(fk.smc.systematic, threshold)
-    many = fk.replicate(jax.random.key(1), 8, fk.steer(PRED, SOLVER, reward), fk.grid(STEPS, PATH), 2048, rule)
-    evidence = many.evidence
+    many = fk.replicate(jax.random.key(1), populations, model, fk.grid(STEPS, PATH), 2048, rule)
     mean = many.expectation(lambda x: jnp.stack([x[0], (x[0] < 0).astype(x.dtype)]))
-    found = np.append(evidence.value, mean.value)
-    spread = np.append(evidence.standard_error, mean.standard_error)
+    evidence = many.evidence
+    return np.append(evidence.value, mean.value), np.append(evidence.standard_error, mean.standard_error)
+
+
+def check_law(base, name, threshold, way, bound=0.05):
+    truth, error = oracle(base, REWARDS[name])
+    found, spread = found_by(fk.steer(PRED, SOLVER, REWARDS[name], **WAYS[way][0]), threshold)
     # Eight populations: seven degrees of freedom, so 8 of their errors rather than 5.
     assert np.all(np.abs(found - truth) <= 8 * np.sqrt(spread**2 + error**2))
-    assert np.all(spread <= 0.05)
+    assert np.all(spread <= bound)
+
+
+def tiers():
+    """Every way on both rewards, at thresholds 0, 0.5 and 1; a few of them in the fast tier."""
+    for way, (_, fast) in WAYS.items():
+        for name in REWARDS:
+            for threshold in (0.0, 0.5, 1.0):
+                quick = fast and threshold == 0.5 and name == "hill"
+                marks = () if quick else pytest.mark.slow
+                yield pytest.param(name, threshold, way, marks=marks, id=f"{way}-{name}-{threshold}")
+
+
+@pytest.mark.parametrize("name, threshold, way", list(tiers()))
+def test_law_is_the_tilted_chain(base, name, threshold, way):
+    check_law(base, name, threshold, way)
 
 
 @pytest.mark.x64

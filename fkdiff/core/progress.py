@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: a bar on a terminal, plain lines elsewhere."""
+"""What a person sees while something long runs: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from typing import IO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-Report = Callable[[int, float, str], None]  # (step, examples per second, what was measured)
+Report = Callable[[int, float, str], None]  # (step, things per second, what was measured)
 
 
 @contextlib.contextmanager
-def progress(start: int, steps: int, stream: IO[str] | None = None) -> Iterator[Report]:
+def progress(start: int, steps: int, unit: str = "examples", stream: IO[str] | None = None) -> Iterator[Report]:
     """Yields `report(step, speed, text)`, to be called as often as there is something to say.
 
     Args:
-        start: Step that training starts at.
+        start: Step that it starts at.
         steps: Step that it ends at.
+        unit: What is counted per second.
         stream: Where to write; standard error by default, so that results can be piped.
     """
     console = Console(file=stream, stderr=stream is None, highlight=False)
@@ -31,9 +32,9 @@ def progress(start: int, steps: int, stream: IO[str] | None = None) -> Iterator[
             TimeRemainingColumn(compact=True),
         )
         with Progress(*columns, console=console) as bar:
-            task = bar.add_task("train", total=steps, completed=start, text="compiling")
+            task = bar.add_task("run", total=steps, completed=start, text="compiling")
             yield lambda step, speed, text: bar.update(
-                task, completed=step, text=f"{text}  {speed:,.0f} examples/s", refresh=True
+                task, completed=step, text=f"{text}  {speed:,.0f} {unit}/s", refresh=True
             )
         return
 
@@ -41,6 +42,6 @@ def progress(start: int, steps: int, stream: IO[str] | None = None) -> Iterator[
 
     def line(step: int, speed: float, text: str) -> None:
         left = (time.monotonic() - began) / max(step - start, 1) * (steps - step)
-        console.print(f"step {step}/{steps}  {text}  {speed:,.0f} examples/s  {left:.0f} s left", soft_wrap=True)
+        console.print(f"step {step}/{steps}  {text}  {speed:,.0f} {unit}/s  {left:.0f} s left", soft_wrap=True)
 
     yield line
