@@ -1,9 +1,9 @@
 """A ramp that goes as fast as the weights allow: ρ_k solved at every step by bisection on the ESS.
 
 ρ_k is the largest value between ρ_{k−1} and a cap at which the weights after the step keep `ess` times the ESS that
-they would have with nothing more promised. Without a cap everything would be promised at the first step, where all clean
-estimates agree and a promise costs nothing yet. ρ depends on the population, so log Z has a bias of O(1/N), as control
-has.
+they would have with nothing more promised. Without a cap everything would be promised at the first step, where all
+clean estimates agree and a promise costs nothing yet. ρ depends on the population, so log Z has a bias of O(1/N), as
+control has.
 """
 
 from __future__ import annotations
