@@ -35,6 +35,7 @@ class MLP(nnx.Module):
         width: Width of the hidden layers.
         depth: Number of residual blocks.
         num_classes: Number of classes; 0 for an unconditional network.
+        out: Length of the output; that of x by default.
         rngs: Random streams that draw the initial parameters.
 
     Cost: about (2 · size + depth · (2 · width + 384)) · width multiply-adds per example.
@@ -43,12 +44,21 @@ class MLP(nnx.Module):
         Peebles and Xie (2023) for modulation of a normalised residual block.
     """
 
-    def __init__(self, size: int, width: int = 256, depth: int = 3, num_classes: int = 0, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        size: int,
+        width: int = 256,
+        depth: int = 3,
+        num_classes: int = 0,
+        out: int | None = None,
+        *,
+        rngs: nnx.Rngs,
+    ):
         self.conditioning = Conditioning(CONDITION, num_classes, rngs=rngs)
         self.enter = dense(size, width, rngs=rngs)
         self.blocks = nnx.List([MLPBlock(width, CONDITION, rngs=rngs) for _ in range(depth)])
         # Zero: the untrained network predicts the mean, and the first steps are not spent on unlearning noise.
-        self.leave = dense(width, size, kernel=zeros, rngs=rngs)
+        self.leave = dense(width, size if out is None else out, kernel=zeros, rngs=rngs)
 
     def __call__(self, x: Array, t: Array, cond: PyTree = None) -> Array:
         condition = self.conditioning(t, cond)

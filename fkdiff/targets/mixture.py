@@ -47,7 +47,7 @@ class GaussianMixture(eqx.Module):
         variances = self.variances
         return jnp.broadcast_to(variances[:, None] if variances.ndim == 1 else variances, self.means.shape)
 
-    def _log_joint(self, x: Array) -> Array:
+    def log_joint(self, x: Array) -> Array:
         """log w_k N(x; μ_k, v_k), shape (K,)."""
         variances = self._diagonal()
         quadratic = ((x[None, :] - self.means) ** 2 / variances + jnp.log(variances) + LOG_2PI).sum(axis=1)
@@ -55,11 +55,11 @@ class GaussianMixture(eqx.Module):
 
     def log_prob(self, x: Array) -> Array:
         """Normalised log-density at one point, shape (d,) -> scalar."""
-        return jax.nn.logsumexp(self._log_joint(x))
+        return jax.nn.logsumexp(self.log_joint(x))
 
     def responsibilities(self, x: Array) -> Array:
         """Posterior weight of each component at one point, shape (K,)."""
-        return jax.nn.softmax(self._log_joint(x))
+        return jax.nn.softmax(self.log_joint(x))
 
     def score(self, x: Array) -> Array:
         """∇ log p at one point, shape (d,)."""

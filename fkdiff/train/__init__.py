@@ -5,6 +5,7 @@
 - `build`: from a config to a path, a network and its `Parameterization`
 - `data`: digits in three disjoint parts, and the 2-D toys
 - `losses`: the matching loss of every kind of output
+- `value`: `fit_value`: what a reward will pay, learned from roll-outs, for `fkdiff.steering.learned`
 - `step`: one pure training step
 - `loop`: the host loop around it
 - `checkpoint`: safetensors and a manifest, verified on restore
@@ -28,6 +29,7 @@ _NAMES = {
     "matching_loss": "fkdiff.train.losses:matching_loss",
     "TrainState": "fkdiff.train.step:TrainState",
     "make_step": "fkdiff.train.step:make_step",
+    "fit_value": "fkdiff.train.value:fit_value",
     "train": "fkdiff.train.loop:train",
     "LoadedRun": "fkdiff.train.run:LoadedRun",
     "load_predictor": "fkdiff.train.run:load_predictor",
