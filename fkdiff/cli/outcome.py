@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from fkdiff import smc
+from fkdiff.cli.baselines import Budget
 from fkdiff.cli.steer_config import Engine, SteerConfig
 from fkdiff.cli.tasks import Case
 from fkdiff.core import check
 from fkdiff.core.keys import Use, seed_key, stream
 from fkdiff.errors import FkdiffWarning
-from fkdiff.paths import grid
+from fkdiff.paths import Path, grid
 from fkdiff.smc import SMCResult
-from fkdiff.solvers import euler, heun, integrate
 
 
 class Outcome(NamedTuple):
@@ -30,10 +30,9 @@ class Outcome(NamedTuple):
         result: The population; several are pooled into one.
         log_z: log Z, its standard error, and whether that only bounds from below.
         draws: Equally weighted draws, (num_samples, *shape).
-        heuristic: Draws of the uncorrected heuristic, as many as there are particles, each at the evaluations + jvps
-            of one, (N, *shape).
-        seconds: Wall time of the exact run, compilation included, and of the heuristic.
-        heuristic_cost: Model calls per draw of the heuristic.
+        heuristic: Draws of the baseline at equal cost, (M, *shape).
+        seconds: Wall time of the exact run, compilation included, and of the baseline.
+        heuristic_cost: Model calls per draw of the baseline.
         doubts: Sentences that ask for a second look.
     """
 
@@ -56,21 +55,21 @@ def sample(case: Case, config: SteerConfig, number: int) -> Outcome:
     """Runs the engine and the heuristic."""
     key = jax.random.fold_in(seed_key(config.seed), number)
     start = time.perf_counter()
-    result, log_z, doubts = populations(key, case.target, config.engine)
+    result, log_z, doubts = populations(key, case.model(config.engine), case.path, config.engine)
     seconds = time.perf_counter() - start
     draws = smc.resample(stream(key, Use.RESAMPLE), result, config.num_samples)
     start = time.perf_counter()
-    total = int(result.info.evaluations) + int(result.info.jvps)
-    plain, cost = _heuristic(stream(key, Use.NOISE), case, total, result.log_weights.shape[0])
+    calls = int(result.info.evaluations) + int(result.info.jvps)
+    budget = Budget(calls, result.log_weights.shape[0], config.num_samples, config.engine.num_steps)
+    plain, cost = case.baseline.draw(stream(key, Use.NOISE), budget)
     waited = time.perf_counter() - start
     doubts += disagreement(case, log_z)
     return Outcome(case, result, log_z, np.asarray(draws), np.asarray(plain), (seconds, waited), cost, doubts)
 
 
-def populations(key, target, engine: Engine) -> tuple[SMCResult, tuple[float, float, bool], list[str]]:
-    """One population, or several pooled, of a target: the result, log Z with its error, and what is doubtful."""
-    model = target.feynman_kac(engine.step, engine.noise, engine.control)
-    times, rule = grid(engine.num_steps, target.path), smc.adaptive(smc.systematic, engine.resample_threshold)
+def populations(key, model, path: Path, engine: Engine) -> tuple[SMCResult, tuple[float, float, bool], list[str]]:
+    """One population, or several pooled, of a model: the result, log Z with its error, and what is doubtful."""
+    times, rule = grid(engine.num_steps, path), smc.adaptive(smc.systematic, engine.resample_threshold)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FkdiffWarning)
         if engine.num_populations == 1:
@@ -94,15 +93,6 @@ def _pooled(many) -> SMCResult:
     offsets = size * jnp.arange(runs.log_weights.shape[0], dtype=jnp.int32)[:, None]
     info = eqx.tree_at(lambda i: i.ancestors, worst.info, flat(runs.info.ancestors + offsets))
     return SMCResult(jax.tree.map(flat, runs.particles), flat(within), many.log_normalizer, info, None, runs.scheme)
-
-
-def _heuristic(key, case: Case, total: int, num_samples: int) -> tuple[jax.Array, int]:
-    """Uncorrected draws: the flow for guidance, the reverse SDE for the rest, as people run them."""
-    pred, factors = case.target.heuristic(), len(case.target.factors)
-    solver: Any = heun() if factors > 1 else euler(noise=1.0)
-    per_step = solver.evaluations * factors
-    steps = max(1, total // per_step)
-    return integrate(key, pred, solver, grid(steps, pred.path), num_samples), steps * per_step
 
 
 def disagreement(case: Case, log_z: tuple[float, float, bool]) -> list[str]:

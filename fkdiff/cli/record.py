@@ -40,6 +40,7 @@ def facts(o: Outcome) -> dict[str, Any]:
         "jvps": int(info.jvps),
         "seconds": round(o.seconds[0], 2),
         "distinct_ancestors": len(np.unique(np.asarray(info.ancestors))),
+        "baseline": o.case.baseline.name,
         "heuristic_evaluations": o.heuristic_cost,
         "heuristic_seconds": round(o.seconds[1], 2),
         "doubts": o.doubts,
@@ -78,20 +79,23 @@ def write(
 
 
 def _clouds(outcomes: list[Outcome]):
-    """Points in the plane: exact draws beside the heuristic's, a row for each case."""
+    """Points in the plane: exact draws beside the baseline's, a row for each case."""
     groups = {}
     for o in outcomes:
-        groups |= {f"{o.case.name}: exact": o.draws, f"{o.case.name}: uncorrected heuristic, equal cost": o.heuristic}
+        groups |= {f"{o.case.name}: exact": o.draws, f"{o.case.name}: {o.case.baseline.name}, equal cost": o.heuristic}
     return plot.clouds(groups, columns=2)
 
 
 def _sheet(outcomes: list[Outcome]):
-    """Exact draws above, heuristic below: two rows of each case, four of a single one."""
+    """Exact draws above, the baseline below: two rows of each case, four of a single one."""
     columns, rows = 15, 4 if len(outcomes) == 1 else 2
     kept = min(rows * columns, len(outcomes[0].draws))
     kept -= kept % columns if kept > columns else 0
     groups = {}
-    for title, side in (("exact", "draws"), ("the uncorrected heuristic at equal cost", "heuristic")):
+    for title, side in (
+        ("exact", "draws"),
+        (f"{outcomes[0].case.baseline.name}, uncorrected, at equal cost", "heuristic"),
+    ):
         tiles = [pixels(getattr(o, side)[:kept]) for o in outcomes]
         groups[title] = np.concatenate([np.pad(t, ((0, -len(t) % columns), (0, 0), (0, 0))) for t in tiles])
     return plot.panels(groups, columns, (0.0, 1.0))
@@ -125,7 +129,7 @@ HEAD = ("case", "draws", "log Z", "by other means", "min ESS", "R", "calls", "ac
 
 
 def lines(case: dict[str, Any]) -> list[tuple[str, ...]]:
-    """One case of the summary as two lines of the table: exact, heuristic."""
+    """One case of the summary as two lines of the table: exact, baseline."""
     judge = case.get("judge", {})
     truth = judge.get("exact_target", {})
     other = "" if truth.get("log_z") is None else f"{truth['log_z']:.2f} ± {truth['log_z_standard_error']:.2f}"
@@ -137,7 +141,7 @@ def lines(case: dict[str, Any]) -> list[tuple[str, ...]]:
         accuracy, off = verdict.get("accuracy"), verdict.get("balance_distance")
         found.append(
             (
-                *((case["case"], side, *first) if side == "exact" else ("", side, *[""] * len(first))),
+                *((case["case"], side, *first) if side == "exact" else ("", case["baseline"], *[""] * len(first))),
                 str(calls[side]),
                 "" if accuracy is None else f"{accuracy:.2f}",
                 "" if off is None else f"{off:.2f} ({truth['balance_floor']:.2f})",
@@ -148,7 +152,7 @@ def lines(case: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def table(cases: list[dict[str, Any]]) -> str:
-    """Cases of summaries as a table: exact beside heuristic; in brackets what exact draws would score.
+    """Cases of summaries as a table: exact beside the baseline; in brackets what exact draws would score.
 
     Balance is the total variation between the draws' classes and those of the exact target, where they are known.
     """

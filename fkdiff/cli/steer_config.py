@@ -72,6 +72,31 @@ class Reward(Section):
     on: Literal["x", "clean"] = "x"  # what the reward sees on the way
 
 
+class Steering(Section):
+    """q(x | label) e^{r(x)} by `fkdiff.steer`: ancestral steps, the reward a black box on the way.
+
+    The law is that of the sampler's own steps, at any number of them; `engine.step`, `noise` and `control` are for
+    correctors and are not used.
+    """
+
+    kind: Literal["steering"] = "steering"
+    reward: Annotated[ClassLogit | Ink, Field(discriminator="kind")]
+    label: Label | None = None
+    potential: Literal["difference", "max", "sum", "terminal"] = "difference"
+    intermediate: Literal["clean", "draws"] = "clean"  # the reward on the way: at the clean estimate, or over draws
+    proposal: Literal["base", "twisted"] = "base"
+    ramp: Literal["linear", "quadratic", "snr", "adaptive"] = "linear"
+
+    @model_validator(mode="after")
+    def _agree(self) -> Steering:
+        if self.proposal == "twisted" and self.potential != "difference":
+            raise ValueError(
+                f'task.proposal="twisted" follows the present promise and task.potential="{self.potential}" makes '
+                "another; use difference"
+            )
+        return self
+
+
 class Engine(Section):
     """How the particles move; see `WeightedSDE.feynman_kac` and `run_smc`."""
 
@@ -87,7 +112,7 @@ class Engine(Section):
 class SteerConfig(Section):
     """A steering run, whole."""
 
-    task: Annotated[Guidance | Anneal | Product | Reward, Field(discriminator="kind")]
+    task: Annotated[Guidance | Anneal | Product | Reward | Steering, Field(discriminator="kind")]
     engine: Engine = Engine()
     num_samples: Count = 100
     seed: Seed = 0

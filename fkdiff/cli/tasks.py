@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
 from fkdiff import correctors
-from fkdiff.cli.steer_config import Anneal, ClassLogit, Guidance, Ink, Product, Reward, SteerConfig
+from fkdiff.cli.baselines import Baseline, best_of, uncorrected
+from fkdiff.cli.steer_config import (
+    Anneal,
+    ClassLogit,
+    Engine,
+    Guidance,
+    Ink,
+    Product,
+    Reward,
+    SteerConfig,
+    Steering,
+)
+from fkdiff.core import Array
 from fkdiff.correctors import WeightedSDE
 from fkdiff.errors import FkdiffError, require
 from fkdiff.evaluate.judge import digit_reward
-from fkdiff.steering import ink_budget
+from fkdiff.paths import Path
+from fkdiff.solvers import ddim
+from fkdiff.steering import adaptive_ramp, ink_budget, steer
 from fkdiff.train.data import DIGIT_MEAN, DIGIT_SCALE
 from fkdiff.train.run import LoadedRun
 
@@ -28,17 +43,32 @@ class Case(NamedTuple):
 
     Attributes:
         name: For tables and file names.
-        target: What to sample.
+        path: The path that the time grid follows.
+        model: `model(engine)`: what `run_smc` runs.
+        baseline: What people do without weights, at equal cost.
         asked: The class that every draw should be of; None where no class was asked.
         formula: The law in words.
         log_z_bound: The most that log Z can be for models that agree with each other; None where nothing bounds it.
+        reward: λ r of ONE example, where the law is the model's times e^{λr}.
     """
 
     name: str
-    target: WeightedSDE
+    path: Path
+    model: Callable[[Engine], Any]
+    baseline: Baseline
     asked: int | None
     formula: str
     log_z_bound: float | None = None
+    reward: Callable[[Array], Array] | None = None
+
+
+def corrected(name: str, target: WeightedSDE, asked: int | None, formula: str, **facts: Any) -> Case:
+    """A case whose law is a corrector's target; the baseline is its uncorrected heuristic."""
+
+    def model(engine: Engine) -> Any:
+        return target.feynman_kac(engine.step, engine.noise, engine.control)
+
+    return Case(name, target.path, model, uncorrected(target), asked, formula, **facts)
 
 
 def cases(config: SteerConfig, run: LoadedRun) -> list[Case]:
@@ -56,7 +86,7 @@ def _guidance(task: Guidance, run: LoadedRun) -> list[Case]:
         formula = f"q(x)^{1 - task.scale:g} q(x|{label})^{task.scale:g}"
         # q ≥ π_c q_c makes q^{1−w} q_c^w at most π_c^{1−w} q_c.
         bound = -(task.scale - 1) * math.log(run.class_shares[label]) if task.scale > 1 else None
-        return Case(f"class {label}", target, label, formula, bound)
+        return corrected(f"class {label}", target, label, formula, log_z_bound=bound)
 
     return [case(label) for label in task.labels]
 
@@ -64,31 +94,62 @@ def _guidance(task: Guidance, run: LoadedRun) -> list[Case]:
 def _anneal(task: Anneal, run: LoadedRun) -> list[Case]:
     given = "" if task.label is None else f"|{task.label}"
     target = correctors.anneal(run.given(task.label), task.beta)
-    return [Case("all classes" if task.label is None else f"class {task.label}", target, task.label,
-                 f"q(x{given})^{task.beta:g}")]  # fmt: skip
+    name = "all classes" if task.label is None else f"class {task.label}"
+    return [corrected(name, target, task.label, f"q(x{given})^{task.beta:g}")]
 
 
 def _product(task: Product, run: LoadedRun) -> list[Case]:
     preds = [run.given(label) for label in task.labels]
     target = correctors.product(preds, task.exponents)
     pairs = zip(task.labels, task.exponents, strict=True)
-    return [Case("product", target, None, " ".join(f"q(x|{label})^{exponent:g}" for label, exponent in pairs))]
+    formula = " ".join(f"q(x|{label})^{exponent:g}" for label, exponent in pairs)
+    return [corrected("product", target, None, formula)]
 
 
 def _reward(task: Reward, run: LoadedRun) -> list[Case]:
-    require(
-        run.config.data.kind == "digits",
-        f"task.reward={task.reward.kind} is a reward for digits, and this model was trained on {run.config.data.kind}; "
-        "write your own with fkdiff.correctors.tilt or fkdiff.steer.",
-    )
     reward, asked, formula = _digit_reward(task.reward, run)
-    base = run.given(task.label)
-    target = correctors.tilt(base, reward, RAMPS[task.ramp], strength=task.reward.strength, on=task.on)
+    target = correctors.tilt(run.given(task.label), reward, RAMPS[task.ramp], strength=task.reward.strength, on=task.on)
+    return [corrected(task.reward.kind, target, **_rewarded(task, reward, asked, formula))]
+
+
+def _steering(task: Steering, run: LoadedRun) -> list[Case]:
+    reward, asked, formula = _digit_reward(task.reward, run)
+    pred, solver = run.given(task.label), ddim(eta=1.0)
+    ramp = adaptive_ramp() if task.ramp == "adaptive" else RAMPS[task.ramp]
+
+    def model(engine: Engine) -> Any:
+        return steer(
+            pred,
+            solver,
+            reward,
+            ramp,
+            task.potential,
+            strength=task.reward.strength,
+            intermediate=task.intermediate,
+            proposal=task.proposal,
+        )
+
+    facts = _rewarded(task, reward, asked, formula)
+    return [Case(task.reward.kind, pred.path, model, best_of(pred, solver, facts["reward"]), **facts)]
+
+
+def _rewarded(task: Reward | Steering, reward, asked: int | None, formula: str) -> dict[str, Any]:
+    """What both ways to follow a reward say of their law."""
     given = "" if task.label is None else f"|{task.label}"
-    return [Case(task.reward.kind, target, asked if task.label is None else task.label, f"q(x{given}) {formula}")]
+    strength = task.reward.strength
+    return {
+        "asked": asked if task.label is None else task.label,
+        "formula": f"q(x{given}) {formula}",
+        "reward": lambda x: strength * reward(x),
+    }
 
 
 def _digit_reward(section: ClassLogit | Ink, run: LoadedRun):
+    require(
+        run.config.data.kind == "digits",
+        f"task.reward={section.kind} is a reward for digits, and this model was trained on {run.config.data.kind}; "
+        "write your own with fkdiff.correctors.tilt or fkdiff.steer.",
+    )
     if isinstance(section, ClassLogit):
         if section.target >= run.num_classes:
             raise FkdiffError(
@@ -102,4 +163,4 @@ def _digit_reward(section: ClassLogit | Ink, run: LoadedRun):
     return reward, None, f"exp(−{section.strength / 2:g} (ink − {section.target:g})²)"
 
 
-_BUILDERS = {Guidance: _guidance, Anneal: _anneal, Product: _product, Reward: _reward}
+_BUILDERS = {Guidance: _guidance, Anneal: _anneal, Product: _product, Reward: _reward, Steering: _steering}

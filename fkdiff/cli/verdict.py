@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from fkdiff.cli.outcome import Outcome, populations
-from fkdiff.cli.steer_config import Anneal, Guidance, Reward, SteerConfig
+from fkdiff.cli.steer_config import Anneal, Guidance, Reward, SteerConfig, Steering
 from fkdiff.core.keys import Use, seed_key, stream
 from fkdiff.correctors import anneal
 from fkdiff.evaluate.judge import Judge, digit_judge
 from fkdiff.paths import grid
 from fkdiff.smc import ess, normalized
-from fkdiff.solvers import heun, integrate
+from fkdiff.solvers import ddim, heun, integrate
 from fkdiff.train.run import LoadedRun
 
 PLAIN_DRAWS = 4096
@@ -47,7 +47,7 @@ def expected(outcome: Outcome, config: SteerConfig, run: LoadedRun, judge: Judge
         return Expected("every draw belongs to the class asked for", one, np.zeros(classes))
     if isinstance(task, Anneal):
         return class_by_class(task, config, run)
-    if isinstance(task, Reward):
+    if isinstance(task, Reward | Steering):
         return weighted_plain_draws(task, outcome, config, run, judge)
     return None
 
@@ -57,10 +57,12 @@ def class_by_class(task: Anneal, config: SteerConfig, run: LoadedRun) -> Expecte
 
     A learned unconditional model is that mixture up to its errors, and differs from this route by as much.
     """
-    log_masses, errors = [], []
+    engine, log_masses, errors = config.engine, [], []
     for label, share in enumerate(run.class_shares):
         key = jax.random.fold_in(stream(seed_key(config.seed), Use.PROBE), label)
-        _, (log_z, error, _), _ = populations(key, anneal(run.given(label), task.beta), config.engine)
+        target = anneal(run.given(label), task.beta)
+        model = target.feynman_kac(engine.step, engine.noise, engine.control)
+        _, (log_z, error, _), _ = populations(key, model, target.path, engine)
         log_masses.append(task.beta * np.log(share) + log_z)
         errors.append(error)
     log_z = float(np.logaddexp.reduce(log_masses))
@@ -70,12 +72,18 @@ def class_by_class(task: Anneal, config: SteerConfig, run: LoadedRun) -> Expecte
     return Expected("one run for each class, masses π_c^β ∫q_c^β", balance, spread, log_z, pooled**0.5)
 
 
-def weighted_plain_draws(task: Reward, outcome: Outcome, config: SteerConfig, run: LoadedRun, judge: Judge) -> Expected:
+def weighted_plain_draws(
+    task: Reward | Steering, outcome: Outcome, config: SteerConfig, run: LoadedRun, judge: Judge
+) -> Expected:
     """Plain draws of the model, weighted by e^r: what the engine must agree with wherever enough of them survive."""
-    pred, (tilt,) = run.given(task.label), outcome.case.target.tilts
+    pred, reward = run.given(task.label), outcome.case.reward
+    assert reward is not None  # both tasks that come here have one
     key = stream(seed_key(config.seed), Use.DATA)
-    draws = integrate(key, pred, heun(), grid(2 * config.engine.num_steps, pred.path), PLAIN_DRAWS)
-    rewards = tilt.strength * jax.vmap(tilt.reward)(draws)
+    if isinstance(task, Steering):  # its law is that of its own steps
+        draws = integrate(key, pred, ddim(eta=1.0), grid(config.engine.num_steps, pred.path), PLAIN_DRAWS)
+    else:
+        draws = integrate(key, pred, heun(), grid(2 * config.engine.num_steps, pred.path), PLAIN_DRAWS)
+    rewards = jax.vmap(reward)(draws)
     weights = np.asarray(normalized(rewards), np.float64)
     labels = judge(draws).labels
     hits = labels[:, None] == np.arange(run.num_classes)

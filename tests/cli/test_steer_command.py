@@ -112,6 +112,35 @@ def test_class_balance_under_a_power_is_that_of_gaussian_classes():
     assert not np.allclose(masses / masses.sum(), shares, atol=0.1)
 
 
+STEERING = """
+task: {kind: steering, reward: {kind: ink, target: 0.35, strength: 100.0}, intermediate: draws}
+engine: {num_particles: 256, num_steps: 12}
+num_samples: 16
+"""
+
+
+def test_a_steered_reward_agrees_with_weighted_plain_draws_of_its_own_chain(run, tmp_path, capsys):
+    (case,) = steer(run, tmp_path, STEERING)["cases"]
+    truth = case["judge"]["exact_target"]
+    error = np.hypot(case["log_z_standard_error"], truth["log_z_standard_error"])
+    assert error <= 0.2
+    assert abs(case["log_z"] - truth["log_z"]) <= 5 * error
+    # 13 calls for each of 256 particles, 16 draws: 17 whole chains of 12 calls for each.
+    assert case["heuristic_evaluations"] == 17 * 12
+    assert "best of n" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words", [["--task.proposal", "twisted"], ["--task.ramp", "adaptive"], ["--task.potential", "max"]]
+)
+def test_every_way_to_steer_a_reward_runs_and_agrees(run, tmp_path, words):
+    (case,) = steer(run, tmp_path, STEERING, *words)["cases"]
+    truth = case["judge"]["exact_target"]
+    error = np.hypot(case["log_z_standard_error"], truth["log_z_standard_error"])
+    assert abs(case["log_z"] - truth["log_z"]) <= 5 * error
+
+
 @pytest.mark.slow
 def test_several_populations_are_pooled(run, tmp_path):
     (case,) = steer(run, tmp_path, ANNEAL, "--engine.num_populations", "3", "--task.label", "2")["cases"]
@@ -151,7 +180,7 @@ def test_log_z_beyond_what_agreeing_models_allow_is_doubted():
     from fkdiff.cli.outcome import disagreement
     from fkdiff.cli.tasks import Case
 
-    case = Case("class 3", None, 3, "", log_z_bound=4.6)  # type: ignore[arg-type]
+    case = Case("class 3", None, None, None, 3, "", log_z_bound=4.6)  # type: ignore[arg-type]
     assert disagreement(case, (4.5, 0.1, False)) == []
     assert disagreement(case, (4.7, 0.1, False)) == []
     assert "SYMPTOMS.md#models-that-disagree" in disagreement(case, (4.9, 0.1, False))[0]
