@@ -21,7 +21,7 @@ from fkdiff.core import Array, Key, PyTree, Status, stream, take, worst
 from fkdiff.core.keys import Use
 from fkdiff.smc import arguments
 from fkdiff.smc.feynman_kac import FeynmanKac, MoveInfo, PopulationModel
-from fkdiff.smc.resampling import Resampler, adaptive, scheme, systematic
+from fkdiff.smc.resampling import Resampler, adaptive, at, scheme, systematic
 from fkdiff.smc.result import SMCInfo, SMCResult
 from fkdiff.smc.weights import compensated_add, ess, log_mean_exp, spread
 
@@ -163,7 +163,7 @@ def _resample(
 ) -> tuple[SMCState, Array]:
     """Asks the resampler; gathers, refreshes and banks the evidence only if it resampled."""
     before = state.log_weights
-    ancestors, log_weights, resampled = resample(stream(key, Use.RESAMPLE), before)
+    ancestors, log_weights, resampled = at(resample, t)(stream(key, Use.RESAMPLE), before)
     refresh = getattr(model, "refresh", None)
 
     def gather(operands):
