@@ -60,8 +60,9 @@ def conditional(
         chunk: Particles per model call.
 
     Returns:
-        `Kernel`; the info is a `ConditionalInfo`. Where the weights define no law (all zero, NaN, +inf) the trajectory
-        stays and `info.status` says why.
+        `Kernel` of pytree functions: compile them with `eqx.filter_jit`, or inside a scan; a kernel of another model of
+        the same kind compiles nothing. The info is a `ConditionalInfo`. Where the weights define no law (all zero, NaN,
+        +inf) the trajectory stays and `info.status` says why.
 
     Raises:
         FkdiffError: An argument is wrong.

@@ -5,6 +5,7 @@ the increments. The last population is never resampled. Invariant, for every N, 
 
     E[ exp(log_normalizer) · Σ W_i φ(x_i) ] = Γ_K(φ)          (bounded G)
 
+A refresh after resamplings whose times the population chose (`adaptive`) holds it up to O(1/N); see `rejuvenation`.
 Log-weights are unnormalised, those since the last resampling. A resampling moves their log-mean-exp, over all N
 particles and the dead among them, into the normaliser.
 """

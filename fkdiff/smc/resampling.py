@@ -5,8 +5,8 @@
     resampled    bool (), whether it happened
 
 The expected number of copies of particle i is N W_i for each of the four schemes, so E Ẑ = Z under all.
-`adaptive`, `stop_gradient` and `within` take a resampler and return one. Where no CDF exists (every particle dead, a NaN
-or a +inf) the answer is the identity with weights untouched: the engine's status says why.
+`adaptive`, `stop_gradient` and `within` take a resampler and return one. Where no CDF exists (every particle dead, a
+NaN or a +inf) the answer is the identity with weights untouched: the engine's status says why.
 
 A resampler that depends on time has a method `at(t) -> resampler`, which the engine calls with the time of the state
 before the move; a decorator passes it on to what it decorates (`at`).
@@ -160,7 +160,7 @@ SCHEMES = (
 
 
 def scheme(resampler: Resampler) -> str:
-    """The family under all decorators (`.resampler`), which decides the evidence's error formula; "other" if it is a stranger."""
+    """The family under all decorators, which decides the evidence's error formula; "other" if it is a stranger."""
     base: Any = resampler
     while hasattr(base, "resampler"):
         base = base.resampler

@@ -125,11 +125,11 @@ class Sweep(eqx.Module):
 
     def forward(self, key: Key, reference: Trajectory | None) -> History:
         """A run with slot 0 held to the reference; free without one."""
-        number = self.num_particles
+        count = self.num_particles
         lifted = lift(self.model, self.chunk)
-        particles, log_g0, started = lifted.initial(_key(key, 0, Use.INITIAL), number, self.grid[0])
-        log_g0 = arguments.check_log_weights(log_g0, number, "log_g0 of the initial draw")
-        particles = arguments.check_particles(jax.tree.map(jnp.asarray, particles), number)
+        particles, log_g0, started = lifted.initial(_key(key, 0, Use.INITIAL), count, self.grid[0])
+        log_g0 = arguments.check_log_weights(log_g0, count, "log_g0 of the initial draw")
+        particles = arguments.check_particles(jax.tree.map(jnp.asarray, particles), count)
         path = None
         if reference is not None:
             path = _at(reference.particles, slice(1, None))
@@ -139,8 +139,8 @@ class Sweep(eqx.Module):
         log_weights = log_g0.astype(jnp.float32) if log_g0.dtype.itemsize < 4 else log_g0
 
         def body(carry, at):
-            particles, log_weights = carry
-            moved, after, ancestors, status = self.advance(key, particles, log_weights, *at)
+            (particles, log_weights), (number, t0, t1, held) = carry, at
+            moved, after, ancestors, status = self.advance(key, particles, log_weights, number, t0, t1, held)
             return (moved, after), (moved, after, ancestors, status)
 
         steps = jnp.arange(1, self.grid.shape[0])
@@ -149,10 +149,10 @@ class Sweep(eqx.Module):
         joined = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), (particles, log_weights), (moved, after))
         status = worst(started.status, verdict(log_weights), _first(codes))
         if lifted.final is not None:
-            final = arguments.check_log_weights(lifted.final(last[0]), number, "log_final")
+            final = arguments.check_log_weights(lifted.final(last[0]), count, "log_final")
             ends = _added(last[1], final)
             joined, status = (joined[0], joined[1].at[-1].set(ends)), worst(status, verdict(ends))
-        return History(*joined, ancestors, log_g0, status)
+        return History(joined[0], joined[1], ancestors, log_g0, status)
 
     def advance(self, key, particles, log_weights, number, t0, t1, reference):
         """Resamples and moves: (particles, one-step log-weights, ancestors, status)."""

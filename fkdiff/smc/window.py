@@ -66,8 +66,10 @@ def within(resampler: Resampler, start: Scalar, end: Scalar) -> Within:
     )
     start, end = number("start", start, action="a time"), number("end", end, action="a time")
     first, last = concrete(start), concrete(end)
-    require(
-        first is None or last is None or bool(first <= last),
-        f"the window from start={first} to end={last} holds no time; give start ≤ end (t = 0 is noise, t = 1 data).",
-    )
+    if first is not None and last is not None:
+        require(
+            bool(first <= last),
+            f"the window from start={first.item():.4g} to end={last.item():.4g} holds no time; give start ≤ end "
+            "(t = 0 is noise, t = 1 is data).",
+        )
     return Within(resampler, start, end)
