@@ -100,7 +100,7 @@ slow = pytest.mark.slow
         ("always", 0.6),
         pytest.param("always", UNLESS_EQUAL, marks=slow),
         pytest.param("always", 0.0, marks=slow),
-        ("resampled", FIXED),
+        pytest.param("resampled", FIXED, marks=slow),
     ],
 )
 def test_moves_leave_the_evidence_unbiased(when, threshold):
@@ -129,9 +129,8 @@ MUTANTS = {
 }
 
 
-@pytest.mark.parametrize(
-    "bug", [name if name == "accepts everything" else pytest.param(name, marks=slow) for name in MUTANTS]
-)
+@slow
+@pytest.mark.parametrize("bug", MUTANTS)
 def test_a_kernel_that_is_not_invariant_is_detected(bug):
     with pytest.raises(AssertionError, match=r"^(Z|γ)"):
         chain.check_unbiased(chain.when(smc.systematic, 0.6), population=MUTANTS[bug]())
@@ -179,7 +178,7 @@ def test_moves_happen_only_after_a_resampling():
     out = smc.run_smc(KEY, seen, grid, 256, smc.adaptive(smc.systematic, 0.5))
     times = int(out.info.resamplings)
     assert 0 < times < 8
-    assert int(out.info.evaluations) - int(smc.run_smc(KEY, model, grid, 256).info.evaluations) == times * (3 + 1) * 7
+    assert int(out.info.evaluations) == 9 + times * (3 + 1) * 7
     assert int(out.info.jvps) == times * (3 + 1) * 2
     never = smc.run_smc(KEY, seen, grid, 256, smc.adaptive(smc.systematic, 0.0))
     bare = smc.run_smc(KEY, model, grid, 256, smc.adaptive(smc.systematic, 0.0))
@@ -196,7 +195,8 @@ PATH = fk.paths.variance_preserving()
 PRED = fk.targets.gaussian_mixture([[-2.0], [1.5]], [0.25, 0.64], [0.3, 0.7]).predictor(PATH)
 
 
-@pytest.mark.parametrize("make", [pytest.param(random_walk, marks=slow), mala], ids=lambda f: f.__name__)
+@slow
+@pytest.mark.parametrize("make", [random_walk, mala], ids=lambda f: f.__name__)
 def test_squared_mixture_with_moves_agrees_with_quadrature(make):
     target = fk.correctors.anneal(PRED, 2.0)
     model = target.feynman_kac("rk4", noise=0.0, control="affine", refresh=0)
@@ -231,6 +231,7 @@ def test_the_rest_of_the_model_shows_through():
         smc.run_smc(KEY, steered, fk.grid(8, PATH), 16)
 
 
+@slow
 def test_chunk_changes_no_bit():
     model = walks.model()
     kernel = lambda t: random_walk(lambda x: -0.5 * jnp.sum(x**2), 0.3)  # noqa: E731

@@ -44,6 +44,7 @@ def test_equal_to_runs_one_by_one_and_traced_once():
     assert len(BUILT) == 1
 
 
+@pytest.mark.slow
 def test_rows_do_not_depend_on_each_other():
     few = jax.tree.map(lambda a: a[:2], CONDITIONS)
     runs = [smc.run_each(KEY, build, c, walks.GRID, 32, chunk=5) for c in (few, CONDITIONS)]
@@ -61,6 +62,7 @@ def test_evidence_of_each_condition():
         assert error <= 0.2
 
 
+@pytest.mark.slow
 def test_rewards_of_a_steered_model_and_a_late_grid():
     path = fk.paths.variance_preserving()
     pred = fk.targets.gaussian_mixture([[-2.0], [1.5]], [0.25, 0.64], [0.3, 0.7]).predictor(path)
