@@ -143,7 +143,8 @@ class WeightedSDE(eqx.Module):
                 "none", "affine", "score", "score+reward".
             divergence: "exact" (d jvps per model), "probe" (one fresh Rademacher jvp), or "auto": exact up to d = 4.
             gauge: "closed-form", or "published" to compare with the correctors as first published.
-            refresh: Langevin moves after a resampling, when noise is 0.
+            refresh: Langevin moves after a resampling, when noise is 0. Under adaptive resampling they bias log Z by
+                O(1/N), as control does.
             chunk: Particles per model call, to bound memory.
 
         Gradients: pathwise through positions and weights, with θ held fixed: right in the limit of fine steps, and off

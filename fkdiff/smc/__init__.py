@@ -3,16 +3,25 @@
 - `feynman_kac`: `FeynmanKac` (for one particle), `Population` (what the engine runs), `MoveInfo`, `lift`
 - `run`: `run_smc`: a scan of `engine.init`, `engine.step` and `engine.finish`
 - `resampling`: `systematic`, `stratified`, `multinomial`, `residual`; `adaptive` and `stop_gradient` decorate
+- `window`: `within`, which resamples only inside a window of times
 - `ancestors`: the same with injected uniforms
 - `weights`: ESS, log-mean-exp and other arithmetic of log-weights
 - `result`: `SMCResult` and `SMCInfo`; `health` says what is wrong with one, `saving` stores it
 - `evidence`: the standard error of log Ẑ from one run
 - `estimate`: `Estimate`: a value, its standard error and the interval
 - `expectation`: `expectation` with an error bar that knows the genealogy; `resample` for equal weights
+- `drive`: `run_smc` step by step from the host: progress, a clean Ctrl-C, rewards in plain Python
 - `replicate`: independent populations, pooled, with between-population errors
+- `each`: `run_each`: one population for each of many conditions
+- `rejuvenation`: `rejuvenated`: any kernel as a move after resampling
+- `conditional`: conditional SMC, a kernel on whole trajectories (particle Gibbs); `sweep` is one step of it and
+  `retained` its resampling
 """
 
+from fkdiff.smc.conditional import conditional as conditional
+from fkdiff.smc.conditional import trajectory as trajectory
 from fkdiff.smc.drive import drive as drive
+from fkdiff.smc.each import run_each as run_each
 from fkdiff.smc.engine import SMCState as SMCState
 from fkdiff.smc.engine import StepInfo as StepInfo
 from fkdiff.smc.engine import finish as finish
@@ -28,6 +37,8 @@ from fkdiff.smc.feynman_kac import MoveInfo as MoveInfo
 from fkdiff.smc.feynman_kac import Population as Population
 from fkdiff.smc.feynman_kac import PopulationModel as PopulationModel
 from fkdiff.smc.feynman_kac import lift as lift
+from fkdiff.smc.rejuvenation import Rejuvenated as Rejuvenated
+from fkdiff.smc.rejuvenation import rejuvenated as rejuvenated
 from fkdiff.smc.replicate import Replicates as Replicates
 from fkdiff.smc.replicate import replicate as replicate
 from fkdiff.smc.resampling import adaptive as adaptive
@@ -39,5 +50,10 @@ from fkdiff.smc.resampling import systematic as systematic
 from fkdiff.smc.result import SMCInfo as SMCInfo
 from fkdiff.smc.result import SMCResult as SMCResult
 from fkdiff.smc.run import run_smc as run_smc
+from fkdiff.smc.sweep import ConditionalInfo as ConditionalInfo
+from fkdiff.smc.sweep import ConditionalState as ConditionalState
+from fkdiff.smc.sweep import Trajectory as Trajectory
 from fkdiff.smc.weights import ess as ess
 from fkdiff.smc.weights import normalized as normalized
+from fkdiff.smc.window import Within as Within
+from fkdiff.smc.window import within as within

@@ -40,10 +40,11 @@ def check_functions(resample: Any, collect: Any) -> None:
     )
 
 
-def check_times(grid: Any, model: FeynmanKac | PopulationModel) -> Array:
+def check_times(grid: Any, model: FeynmanKac | PopulationModel | None) -> Array:
     """Refuses a grid that does not increase strictly or leaves the model's `time_range`.
 
-    Values are checked when they are known; when traced, the status carries the verdict.
+    Values are checked when they are known; when traced, or when the model is not known yet (None), the status carries
+    the verdict.
     """
     grid = times_of(grid)
     require(

@@ -5,6 +5,7 @@ the increments. The last population is never resampled. Invariant, for every N, 
 
     E[ exp(log_normalizer) · Σ W_i φ(x_i) ] = Γ_K(φ)          (bounded G)
 
+A refresh after resamplings whose times the population chose (`adaptive`) holds it up to O(1/N); see `rejuvenation`.
 Log-weights are unnormalised, those since the last resampling. A resampling moves their log-mean-exp, over all N
 particles and the dead among them, into the normaliser.
 """
@@ -21,7 +22,7 @@ from fkdiff.core import Array, Key, PyTree, Status, stream, take, worst
 from fkdiff.core.keys import Use
 from fkdiff.smc import arguments
 from fkdiff.smc.feynman_kac import FeynmanKac, MoveInfo, PopulationModel
-from fkdiff.smc.resampling import Resampler, adaptive, scheme, systematic
+from fkdiff.smc.resampling import Resampler, adaptive, at, scheme, systematic
 from fkdiff.smc.result import SMCInfo, SMCResult
 from fkdiff.smc.state import SMCState, StepInfo, account, holds_nan, record, weigh
 from fkdiff.smc.weights import compensated_add, ess, log_mean_exp, spread
@@ -146,7 +147,7 @@ def _resample(
 ) -> tuple[SMCState, Array]:
     """Asks the resampler; gathers, refreshes and banks the evidence only if it resampled."""
     before = state.log_weights
-    ancestors, log_weights, resampled = resample(stream(key, Use.RESAMPLE), before)
+    ancestors, log_weights, resampled = at(resample, t)(stream(key, Use.RESAMPLE), before)
     refresh = getattr(model, "refresh", None)
 
     def gather(operands):

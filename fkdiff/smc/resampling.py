@@ -5,8 +5,11 @@
     resampled    bool (), whether it happened
 
 The expected number of copies of particle i is N W_i for each of the four schemes, so E Ẑ = Z under all.
-`adaptive` and `stop_gradient` take a resampler and return one. Where no CDF exists (every particle dead, a NaN
-or a +inf) the answer is the identity with weights untouched: the engine's status says why.
+`adaptive`, `stop_gradient` and `within` take a resampler and return one. Where no CDF exists (every particle dead, a
+NaN or a +inf) the answer is the identity with weights untouched: the engine's status says why.
+
+A resampler that depends on time has a method `at(t) -> resampler`, which the engine calls with the time of the state
+before the move; a decorator passes it on to what it decorates (`at`).
 
 Gradients: ancestors are integers and carry none, so differentiating a run through a resampling silently drops
 terms; `stop_gradient` restores them.
@@ -73,11 +76,21 @@ def _outcome(chosen: Array, log_weights: Array) -> Resampled:
     return jnp.where(usable, chosen, identity), reset, usable
 
 
+def at(resampler: Resampler, t: Array) -> Resampler:
+    """The resampler at time t: itself, unless it has an `at` of its own."""
+    own: Any = getattr(resampler, "at", None)
+    return resampler if own is None else own(t)
+
+
 class Adaptive(eqx.Module):
     """Resamples only when ESS < threshold · N, strictly; otherwise the identity with weights untouched."""
 
     resampler: Resampler
     threshold: Array
+
+    def at(self, t: Array) -> Adaptive:
+        """The same rule for the resampler at time t."""
+        return Adaptive(at(self.resampler, t), self.threshold)
 
     def __call__(self, key: Key, log_weights: Array) -> Resampled:
         count = log_weights.shape[0]
@@ -114,6 +127,10 @@ class StopGradient(eqx.Module):
     """A resampler whose weights keep the value 0 and regain the gradient of log W that the choice dropped."""
 
     resampler: Resampler
+
+    def at(self, t: Array) -> StopGradient:
+        """The same decoration of the resampler at time t."""
+        return StopGradient(at(self.resampler, t))
 
     def __call__(self, key: Key, log_weights: Array) -> Resampled:
         ancestors, after, resampled = self.resampler(key, log_weights)
