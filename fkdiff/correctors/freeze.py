@@ -29,9 +29,9 @@ def freeze(key: Key, model: Corrector, grid: Array, num_particles: int = 1024) -
 
     A control fitted to the population that it moves biases log Z by O(1/N) and couples the particles, which no error
     bar of a single run can see. Any control that is fixed in advance leaves the law alone: E[Ẑ] = Z up to the time
-    steps, for every N, and the error bars of `log_normalizer_error` and `expectation` are right. Moves after an adaptive
-    resampling still leave a bias of O(1/N), since they come only to populations whose ESS was low: with noise > 0 there
-    are none; at noise 0 `refresh=0` leaves them out.
+    steps, for every N, and the error bars of `log_normalizer_error` and `expectation` are right. Moves after an
+    adaptive resampling still leave a bias of O(1/N), since they come only to populations whose ESS was low: with noise
+    there are none; without, `refresh=0` leaves them out.
 
     Args:
         key: Of the pilot; use another one for the run itself.

@@ -1,6 +1,9 @@
 """`fkdiff steer`, whole: what it writes, and figures held against other routes to the same answer."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -185,3 +188,18 @@ def test_log_z_beyond_what_agreeing_models_allow_is_doubted():
     assert disagreement(case, (4.7, 0.1, False)) == []
     assert "SYMPTOMS.md#models-that-disagree" in disagreement(case, (4.9, 0.1, False))[0]
     assert disagreement(case._replace(log_z_bound=None), (99.0, 0.1, False)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["steer.py", "steer_with_my_reward.py"])
+def test_scripts_do_what_they_say(run, tmp_path, script):
+    root = Path(__file__).parents[2]
+    small = ["--particles", "32", "--steps", "6"]
+    out = tmp_path / "picture.png"
+    line = [sys.executable, "-W", "ignore", root / "scripts" / script, run, "--out", out, *small]
+    done = subprocess.run([str(word) for word in line], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "log Z" in done.stdout
+    assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    again = subprocess.run([str(word) for word in line], capture_output=True, text=True, cwd=tmp_path)
+    assert "exists; pass another --out" in again.stderr
