@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fkdiff import (
         core,
         correctors,
+        discrete,
         errors,
         evaluate,
         interop,
@@ -50,6 +51,7 @@ _NAMES = {
         for name in (
             "core",
             "correctors",
+            "discrete",
             "errors",
             "evaluate",
             "interop",

@@ -11,7 +11,7 @@ estimate) reads it at no cost.
 from __future__ import annotations
 
 import abc
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -74,7 +74,7 @@ def nonnegative(argument: str, value: Scalar, most: float = float("inf")) -> Arr
     return number(argument, value, 0.0, most, "0 is the deterministic solver")
 
 
-def check_model(pred: Predictor) -> Predictor:
+def check_model(pred: Any) -> Predictor:
     """Refuses anything but a model."""
     expect(
         "pred",
@@ -86,7 +86,7 @@ def check_model(pred: Predictor) -> Predictor:
     return pred
 
 
-def check_solver(solver: Solver) -> Solver:
+def check_solver(solver: Any) -> Solver:
     """Refuses anything but a solver: its name, or the function that makes it."""
     expect("solver", solver, Solver, "call one: fkdiff.solvers.heun(), ddim(eta=1.0), euler(noise=1.0), exponential()")
     return solver

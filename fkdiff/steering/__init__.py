@@ -6,6 +6,7 @@
 - `particle`: one steered particle
 - `tempered`: `adaptive_ramp`: a ramp as fast as the ESS allows, by bisection
 - `host`: `host`: rewards in plain Python, for `fkdiff.drive`
+- `tokens`: the same for sequences of tokens
 - `rewards`: `combined`; `class_log_odds`, `ink_budget`: what a config may name
 - `best_of`: `best_of_n`: the baseline that follows no law
 - `steer`: `steer(pred, solver, reward)`: a `FeynmanKac` model for `run_smc`

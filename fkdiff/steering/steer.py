@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fkdiff.core import Array, Scalar, choose, concrete, number, require
+from fkdiff.discrete import DiscretePredictor, DiscreteTarget, Unmask
 from fkdiff.prediction import Predictor
 from fkdiff.smc import FeynmanKac
 from fkdiff.solvers import Solver
@@ -16,6 +17,7 @@ from fkdiff.steering.particle import Steering
 from fkdiff.steering.potentials import POTENTIALS
 from fkdiff.steering.proposals import PROPOSALS
 from fkdiff.steering.tempered import AdaptiveRamp, Tempered
+from fkdiff.steering.tokens import steer_tokens
 
 
 def linear_ramp(progress: Array) -> Array:
@@ -24,8 +26,8 @@ def linear_ramp(progress: Array) -> Array:
 
 
 def steer(
-    pred: Predictor,
-    solver: Solver,
+    pred: Predictor | DiscretePredictor | DiscreteTarget,
+    solver: Solver | Unmask,
     reward: Callable[[Array], Array] | HostReward,
     ramp: Callable[[Array], Array] | AdaptiveRamp = linear_ramp,
     potential: str = "difference",
@@ -41,7 +43,9 @@ def steer(
     is right at any number of steps, for every potential, ramp, guess and proposal. It need not be differentiable.
 
     Args:
-        pred: The model.
+        pred: The model. Or a masked denoiser of tokens, or a target of `fkdiff.discrete`: its solver is
+            `fkdiff.discrete.unmask(order)`, its guess log-mean-exp over completions ("clean": one, "draws": eight), and
+            its grid `jnp.linspace(0, 1, L + 1)`.
         solver: A stochastic solver (`ddim(eta=1)`, `euler(noise=1)`, `exponential()`). Under a deterministic one
             duplicates would never separate.
         reward: `reward(x) -> scalar` in nats for ONE example, any JAX function or pytree; several by
@@ -72,10 +76,12 @@ def steer(
         Singhal et al. (2025), the four potentials, with the weights carried between resamplings and the final reward
         settled in each; Wu et al. (2023) for the twisted proposal.
     """
-    pred, solver = check_model(pred), check_solver(solver)
     require(callable(reward), f"reward={reward!r} is not a function; pass reward(x) -> one number in nats.")
     require(callable(ramp), f"ramp={ramp!r} is not a function; pass ramp(progress), from 0 at t_min to 1 at t_max.")
     choose("potential", potential, POTENTIALS)
+    if isinstance(pred, DiscretePredictor | DiscreteTarget):
+        return steer_tokens(pred, solver, reward, ramp, potential, strength, intermediate, proposal)
+    pred, solver = check_model(pred), check_solver(solver)
     twisted = choose("proposal", proposal, PROPOSALS)
     guess = intermediate if isinstance(intermediate, Guess) else choose("intermediate", intermediate, GUESSES)()
     level = concrete(solver.noise)

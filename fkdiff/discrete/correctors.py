@@ -1,0 +1,241 @@
+"""Powers, products and guidance of masked denoisers, by the chain rule.
+
+Reveal the tokens of x one after the other, in any order σ. For a denoiser that is exact,
+
+    q(x) = Π_k q(x_{σ_k} | x_{σ_1}, …, x_{σ_{k−1}})        for every order,
+
+so that Π_i q_i(x)^{β_i} is a product of what the denoisers say as they go. A particle reveals its next token by the law
+∝ w(v) = Π_i q_i(v | revealed)^{β_i} and is weighted by G = Σ_v w(v): the product of proposal and weights over the L
+tokens is Π_i q_i(x)^{β_i}, at no other cost than the denoisers' own. log Z = log Σ_x Π_i q_i(x)^{β_i}.
+
+For a learned denoiser the same product is the definition of the law, averaged over the orders. Where several tokens are
+revealed in one step, their conditionals are taken for independent, and the law is that of the chain so cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from fkdiff.core import Array, FkdiffError, Key, Scalar, choose, concrete, number, require
+from fkdiff.core.keys import Use, stream
+from fkdiff.discrete.predictor import DiscretePredictor
+from fkdiff.discrete.processes import Masked
+from fkdiff.smc import FeynmanKac
+
+
+class Revealing(NamedTuple):
+    """One sequence on its way.
+
+    Attributes:
+        tokens: (L,), the mask where nothing is revealed yet.
+        ranks: When each position is due, (L,) int32; a position that the order has not decided yet holds L.
+        log_w: log w(v) at every position, (L, V), for what is revealed.
+        log_mass: log Σ_v w(v) over what the last step revealed.
+    """
+
+    tokens: Array
+    ranks: Array
+    log_w: Array
+    log_mass: Array
+
+
+def _by_rank(state: Revealing, hidden: Array, low: Array, high: Array) -> Array:
+    return (state.ranks >= low) & (state.ranks < high)
+
+
+def _by_confidence(state: Revealing, hidden: Array, low: Array, high: Array) -> Array:
+    """The positions, still masked, of which the denoisers are surest."""
+    sure = jnp.max(jax.nn.log_softmax(state.log_w, axis=-1), axis=-1)
+    order = jnp.argsort(jnp.where(hidden, -sure, jnp.inf))
+    place = jnp.zeros_like(state.ranks).at[order].set(jnp.arange(len(order), dtype=jnp.int32))
+    return place < high - low
+
+
+# due(state, hidden, low, high) -> (L,) bool: which positions a step reveals, of ranks low to high
+ORDERS: dict[str, Callable] = {"random": _by_rank, "left-to-right": _by_rank, "confidence": _by_confidence}
+
+
+class DiscreteTarget(eqx.Module):
+    """Π_i q_i^{β_i} over sequences: what `anneal`, `product` and `guidance` return.
+
+    Attributes:
+        factors: ((β_i, denoiser_i), …); exponents are leaves and may be negative.
+    """
+
+    factors: tuple[tuple[Array, DiscretePredictor], ...]
+
+    @property
+    def process(self) -> Masked:
+        """The process that all denoisers share."""
+        return self.factors[0][1].process  # type: ignore[return-value]
+
+    @property
+    def length(self) -> int:
+        """L."""
+        return self.factors[0][1].length
+
+    def log_mass(self, tokens: Array, t: Array) -> Array:
+        """log w(v) = Σ β_i log q_i(v | tokens) of every masked position, (L, V)."""
+        hidden = (tokens == self.process.mask)[:, None]
+        total = jnp.zeros((self.length, self.process.vocab_size), jnp.result_type(float))
+        never = always = jnp.zeros(total.shape, bool)
+        for beta, pred in self.factors:
+            said = jnp.where(hidden, pred(tokens, t), 0.0)
+            # −∞ of both signs would make NaN: what one factor forbids is forbidden, whatever the others say.
+            impossible = said == -jnp.inf
+            total = total + beta * jnp.where(impossible, 0.0, said)
+            never = never | (impossible & (beta > 0))
+            always = always | (impossible & (beta < 0))
+        return jnp.where(never, -jnp.inf, jnp.where(always, jnp.inf, total))
+
+    def begin(self, key: Key, order: str) -> Revealing:
+        """All masked, with the order of this sequence."""
+        places = jnp.arange(self.length, dtype=jnp.int32)
+        ranks = jax.random.permutation(stream(key, Use.INITIAL), places) if order == "random" else places
+        tokens, zero = self.process.start(key, self.length), jnp.zeros((), jnp.result_type(float))
+        return Revealing(tokens, ranks, self.log_mass(tokens, zero), zero)
+
+    def reveal(self, key: Key, state: Revealing, t0: Array, t1: Array, order: str) -> Revealing:
+        """Reveals the tokens that are due in (t0, t1], by the law ∝ w. Cost: one evaluation of every denoiser."""
+        # A thousandth of a token of slack: L t is a whole number up to rounding on the grids that are meant.
+        low, high = (jnp.floor(self.length * t + 1e-3).astype(jnp.int32) for t in (t0, t1))
+        hidden = state.tokens == self.process.mask
+        due = hidden & ORDERS[order](state, hidden, low, high)
+        drawn = jax.random.categorical(stream(key, Use.MOVE), state.log_w).astype(jnp.int32)
+        mass = jnp.sum(jnp.where(due, jax.nn.logsumexp(state.log_w, axis=-1), 0.0))
+        tokens = jnp.where(due, drawn, state.tokens)
+        return Revealing(tokens, state.ranks, self.log_mass(tokens, t1), mass)
+
+    def complete(self, key: Key, state: Revealing) -> Array:
+        """The sequence with every masked token drawn from w, independently: a guess at where it will end."""
+        drawn = jax.random.categorical(stream(key, Use.PROBE), state.log_w).astype(jnp.int32)
+        return jnp.where(state.tokens == self.process.mask, drawn, state.tokens)
+
+    def feynman_kac(self, order: str = "random") -> FeynmanKac:
+        """The model that `fkdiff.run_smc` runs, on `jnp.linspace(0, 1, L + 1)`.
+
+        Args:
+            order: "random", "left-to-right", or "confidence" (of the masked positions the one that w is surest of). The
+                law is the same for exact denoisers; the variance is not.
+
+        On a grid of K < L steps several tokens are revealed at once, as if they were independent.
+
+        Cost: one evaluation of every denoiser per step, and one at the start. Gradients: none; tokens are drawn.
+        """
+        choose("order", order, ORDERS)
+        model = _Model(self, order)
+        return FeynmanKac(
+            initial=model.initial,
+            propose=model.propose,
+            log_potential=model.log_potential,
+            extract=model.extract,
+            evaluations=len(self.factors),
+            time_range=(jnp.zeros(()), jnp.ones(())),
+        )
+
+
+class Unmask(NamedTuple):
+    """How masked sequences are revealed: what `fkdiff.steer` takes for a solver. See `unmask`."""
+
+    order: str
+
+
+def unmask(order: str = "random") -> Unmask:
+    """Reveals the tokens that are due, in an order: "random", "left-to-right" or "confidence"."""
+    choose("order", order, ORDERS)
+    return Unmask(order)
+
+
+class _Model(eqx.Module):
+    target: DiscreteTarget
+    order: str = eqx.field(static=True)
+
+    def initial(self, key: Key) -> tuple[Revealing, Array]:
+        state = self.target.begin(key, self.order)
+        return state, state.log_mass
+
+    def propose(self, key: Key, particle: Revealing, t0: Array, t1: Array) -> Revealing:
+        return self.target.reveal(key, particle, t0, t1, self.order)
+
+    def log_potential(self, previous: Revealing, particle: Revealing, t0: Array, t1: Array) -> Array:
+        return particle.log_mass
+
+    def extract(self, particle: Revealing) -> Array:
+        return particle.tokens
+
+
+def lifted(target, argument: str) -> DiscreteTarget:
+    """A denoiser as the trivial target q^1."""
+    if isinstance(target, DiscreteTarget):
+        return target
+    if isinstance(target, DiscretePredictor) and isinstance(target.process, Masked):
+        return DiscreteTarget(((number("one", 1.0), target),))
+    if isinstance(target, DiscretePredictor):
+        raise FkdiffError(
+            f"{argument} lives on the uniform process, which the chain rule does not fit; use fkdiff.discrete.masked."
+        )
+    raise FkdiffError(
+        f"{argument} is a {type(target).__name__}; pass a DiscretePredictor or another target of this kind."
+    )
+
+
+def anneal(pred, beta: Scalar) -> DiscreteTarget:
+    """The law q^β, normalised.
+
+    Args:
+        pred: A masked denoiser, or a target.
+        beta: Inverse temperature, positive.
+
+    References: the chain rule; Skreta et al. (2025) and Lee et al. (2025) for correctors in continuous time.
+    """
+    return product([pred], [number("beta", beta, action="the inverse temperature")])
+
+
+def product(preds: Sequence, exponents: Sequence[Scalar] | None = None) -> DiscreteTarget:
+    """The law Π q_i^{β_i}, normalised.
+
+    Args:
+        preds: Masked denoisers or targets of one length and vocabulary.
+        exponents: β_i, signed; 1 each by default. Their sum must be positive.
+    """
+    require(isinstance(preds, list | tuple) and len(preds) > 0, "preds must be a list of at least one denoiser.")
+    exponents = [1.0] * len(preds) if exponents is None else list(exponents)
+    require(
+        len(exponents) == len(preds),
+        f"exponents has {len(exponents)} entries for {len(preds)} denoisers; pass one exponent per denoiser.",
+    )
+    factors = []
+    for i, (pred, power) in enumerate(zip(preds, exponents, strict=True)):
+        power = number(f"exponents[{i}]", power)
+        factors += [(beta * power, one) for beta, one in lifted(pred, f"preds[{i}]").factors]
+    kinds = {(one.length, one.process.vocab_size) for _, one in factors}
+    require(
+        len(kinds) == 1,
+        f"the denoisers have different (length, vocabulary) {sorted(kinds)}; a product needs one space of sequences.",
+    )
+    total = concrete(sum(beta for beta, _ in factors))
+    require(
+        total is None or bool(total > 0),
+        f"exponents sum to {total}, and what the denoisers agree on would be what is least likely; the sum must be "
+        "positive.",
+    )
+    return DiscreteTarget(tuple(factors))
+
+
+def guidance(conditional, unconditional, scale: Scalar = 1.5) -> DiscreteTarget:
+    """The law q_u^{1−w} q_c^w, normalised: what classifier-free guidance of token models aims at.
+
+    Args:
+        conditional: q_c.
+        unconditional: q_u.
+        scale: w; 1 is the conditional model.
+
+    References: Ho and Salimans (2022), eq. 6; Schiff et al. (2025) for tokens.
+    """
+    scale = number("scale", scale, action="1 is the conditional model")
+    return product([unconditional, conditional], [1 - scale, scale])
