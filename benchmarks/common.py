@@ -7,6 +7,7 @@ import json
 import platform
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,11 +19,13 @@ import fkdiff as fk
 RESULTS = Path(__file__).parent / "results"
 
 
-def arguments(description: str) -> argparse.Namespace:
-    """--quick for a look in seconds; without it, the committed figures."""
+def arguments(description: str, add: Callable[[argparse.ArgumentParser], object] | None = None) -> argparse.Namespace:
+    """--quick for a look in seconds; without it, the committed figures. `add(parser)` adds a benchmark's own."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="small sizes, nothing committed: results/quick/")
     parser.add_argument("--out", type=Path, default=None, help="folder for the results")
+    if add is not None:
+        add(parser)
     return parser.parse_args()
 
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from fkdiff.prediction import Parameterization, Prediction, Predictor, guide
     from fkdiff.smc import FeynmanKac, Population, SMCResult, drive, expectation, replicate, run_smc
     from fkdiff.solvers import integrate, log_prob
-    from fkdiff.steering import steer
+    from fkdiff.steering import inverse, steer
 
 _NAMES = {
     **{
@@ -80,6 +80,7 @@ _NAMES = {
     "expectation": "fkdiff.smc:expectation",
     "grid": "fkdiff.paths:grid",
     "guide": "fkdiff.prediction:guide",
+    "inverse": "fkdiff.steering:inverse",
     "integrate": "fkdiff.solvers:integrate",
     "log_prob": "fkdiff.solvers:log_prob",
     "replicate": "fkdiff.smc:replicate",

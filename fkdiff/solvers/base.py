@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 
-from fkdiff.core import Array, PyTree, Scalar, Transition, expect, number
+from fkdiff.core import Array, PyTree, Scalar, Transition, concrete, expect, number, require
 from fkdiff.paths import Path
 from fkdiff.prediction import Prediction, Predictor
 
@@ -89,6 +89,17 @@ def check_model(pred: Any) -> Predictor:
 def check_solver(solver: Any) -> Solver:
     """Refuses anything but a solver: its name, or the function that makes it."""
     expect("solver", solver, Solver, "call one: fkdiff.solvers.heun(), ddim(eta=1.0), euler(noise=1.0), exponential()")
+    return solver
+
+
+def check_stochastic(solver: Any, otherwise: str = "") -> Solver:
+    """Refuses a solver without noise: copies made by resampling would never separate."""
+    level = concrete(check_solver(solver).noise)
+    require(
+        level is None or bool(level > 0),
+        "solver is deterministic, so copies made by resampling would never separate; use ddim(eta=1.0), "
+        f"euler(noise=1.0) or exponential(noise=1.0){otherwise}.",
+    )
     return solver
 
 

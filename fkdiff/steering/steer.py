@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fkdiff.core import Array, Scalar, choose, concrete, number, require
+from fkdiff.core import Array, Scalar, choose, number, require
 from fkdiff.discrete import DiscretePredictor, DiscreteTarget, Unmask
 from fkdiff.prediction import Predictor
 from fkdiff.smc import FeynmanKac
 from fkdiff.solvers import Solver
-from fkdiff.solvers.base import check_model, check_solver
+from fkdiff.solvers.base import check_model, check_stochastic
 from fkdiff.solvers.reference import as_reference
 from fkdiff.steering.guesses import GUESSES, Guess
 from fkdiff.steering.host import HostReward, HostSteering
@@ -81,15 +81,9 @@ def steer(
     choose("potential", potential, POTENTIALS)
     if isinstance(pred, DiscretePredictor | DiscreteTarget):
         return steer_tokens(pred, solver, reward, ramp, potential, strength, intermediate, proposal)
-    pred, solver = check_model(pred), check_solver(solver)
+    pred, solver = check_model(pred), check_stochastic(solver, ", or fkdiff.correctors.tilt, which needs no noise")
     twisted = choose("proposal", proposal, PROPOSALS)
     guess = intermediate if isinstance(intermediate, Guess) else choose("intermediate", intermediate, GUESSES)()
-    level = concrete(solver.noise)
-    require(
-        level is None or bool(level > 0),
-        "solver is deterministic, so copies made by resampling would never separate; use ddim(eta=1.0), "
-        "euler(noise=1.0) or exponential(noise=1.0), or fkdiff.correctors.tilt, which needs no noise.",
-    )
     require(
         not twisted or potential == "difference",
         f'proposal="twisted" follows the gradient of the present R, and potential="{potential}" promises another '

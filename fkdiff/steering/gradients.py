@@ -1,0 +1,114 @@
+"""Guidance by gradients of a Gaussian twist, through the model: DPS, ΠGDM and TMPD, with exact ratios.
+
+    log ψ(x, t) = log N(y; A x̂, noise² I + A C Aᵀ),    x̂ = E[x_K | x_t = x] by the model,
+
+and a step shifted by s² ∇log ψ at its start, C held constant. They differ in C, the covariance of x_K given x_t:
+none; that of the reference data; that of the model itself, by Tweedie's formula.
+
+A shift is cut to at most the Polyak step, where the linearised misfit ½ rᵀ(noise² I + A C Aᵀ)⁻¹ r would be gone: with
+C = 0 and little noise, a long step would overshoot by orders of magnitude. Any shift is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from fkdiff.core import Array, Key, PyTree, Transition
+from fkdiff.core.keys import Use, stream
+from fkdiff.solvers import State, arrive
+from fkdiff.steering import arrival, normals
+from fkdiff.steering.problem import Guidance, Guided, Problem
+from fkdiff.steering.proposals import shifted
+
+# push(direction) is the Jacobian of the estimate of x_K times a direction, both of the shape of one example.
+Push = Callable[[Array], Array]
+
+
+class Gradient(Guidance):
+    """A twist whose gradient moves the mean of a step; one gives `twist`."""
+
+    def twist(self, problem: Problem, residual: Array, t: Array, push: Push) -> tuple[Array, Array, Array]:
+        """log ψ, its gradient with respect to the estimate x̂, (d,), and the misfit."""
+        raise NotImplementedError
+
+    def start(self, key: Key, problem: Problem) -> tuple[Array, Array]:
+        mean, spectrum = problem.start()
+        xi = jax.random.normal(stream(key, Use.NOISE), mean.shape, mean.dtype)
+        x = mean + problem.frame.color(jnp.sqrt(spectrum), xi)
+        return x.reshape(problem.pred.shape), jnp.zeros((), mean.dtype)
+
+    def look(self, problem: Problem, x: Array, t: Array, memory: PyTree) -> tuple[State, Array, PyTree]:
+        def survey(z):
+            state = arrive(problem.pred, z, t, memory)
+            return arrival.estimate(problem.pred.path, state.prediction, t), state
+
+        estimate, push, state = jax.linearize(survey, x, has_aux=True)
+        log_twist, direction, misfit = self.twist(problem, problem.residual(estimate), t, push)
+        (slope,) = jax.linear_transpose(push, x)(direction.reshape(x.shape))
+        return state, log_twist, (slope, misfit)
+
+    def step(
+        self, key: Key, problem: Problem, particle: Guided, transition: Transition, t0: Array, t1: Array
+    ) -> tuple[Array, Array]:
+        slope, misfit = particle.hint
+        square = transition.scale**2 * jnp.sum(slope**2)
+        most = misfit / jnp.maximum(square, jnp.finfo(square.dtype).tiny)
+        return shifted(stream(key, Use.NOISE), transition, jnp.minimum(1.0, most) * slope)
+
+
+def _framed(problem: Problem, residual: Array, spectrum: Array) -> tuple[Array, Array, Array]:
+    """The twist for C = Q diag(spectrum) Qᵀ."""
+    frame = problem.frame
+    root, turned = normals.root(frame.covariance(spectrum, problem.noise**2)), frame.turned(residual)
+    force = normals.solve(root, turned)
+    direction = frame.pull(jnp.ones_like(spectrum), force)
+    return normals.log_density(root, turned), direction, 0.5 * jnp.sum(turned * force)
+
+
+class Dps(Gradient):
+    """C = 0: the likelihood of the estimate. Too sure of itself early on, so its weights spread the most.
+
+    References: Chung, Kim, McCann, Klasky and Ye (2023), eq. 10; with weights, Wu et al. (2023), eqs. 8 to 11.
+    """
+
+    jvps: ClassVar[int] = 1
+
+    def twist(self, problem: Problem, residual: Array, t: Array, push: Push) -> tuple[Array, Array, Array]:
+        return _framed(problem, residual, jnp.zeros_like(problem.frame.variance))
+
+
+class Pigdm(Gradient):
+    """C = that of reference data: r² I for an isotropic one, r² = w σ̃²/(ã² w + σ̃²).
+
+    References: Song, Vahdat, Mardani and Kautz (2023), eqs. 6 to 8.
+    """
+
+    jvps: ClassVar[int] = 1
+
+    def twist(self, problem: Problem, residual: Array, t: Array, push: Push) -> tuple[Array, Array, Array]:
+        return _framed(problem, residual, arrival.posterior(problem.pred.path, problem.frame.variance, t)[1])
+
+
+class Tmpd(Gradient):
+    """C = (σ̃²/ã) ∂x̂/∂x, the model's own; A C Aᵀ is replaced by the diagonal of its row sums, A C Aᵀ 1, one jvp.
+
+    Row sums are exact where A C Aᵀ is diagonal; negative ones are set to 0.
+
+    References: Boys, Girolami, Pidstrigach, Reich, Mosca and Akyildiz (2024), the diagonal variant.
+    """
+
+    jvps: ClassVar[int] = 2
+
+    def twist(self, problem: Problem, residual: Array, t: Array, push: Push) -> tuple[Array, Array, Array]:
+        operator = problem.operator
+        scale, noise = arrival.relative(problem.pred.path, t)
+        ones = jnp.ones(operator.observed, residual.dtype)
+        rows = operator.apply(push(operator.adjoint(ones))).reshape(-1)
+        deviations = jnp.sqrt(problem.noise**2 + jnp.maximum(noise / scale * rows, 0.0))
+        force = normals.solve(deviations, residual)
+        direction = force @ operator.matrix
+        return normals.log_density(deviations, residual), direction, 0.5 * jnp.sum(residual * force)
