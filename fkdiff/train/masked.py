@@ -74,9 +74,7 @@ def masked_loss(
     return masking.rate(t).astype(entropies.dtype) * jnp.where(masked, entropies, 0).mean()
 
 
-def batch_masked_loss(
-    key: Key, masking: Masking, apply: Callable[..., Array], params: PyTree, tokens: Array
-) -> Array:
+def batch_masked_loss(key: Key, masking: Masking, apply: Callable[..., Array], params: PyTree, tokens: Array) -> Array:
     """The masked loss averaged over a batch, in nats per token, with one time in each of `batch` equal slices.
 
     Args:

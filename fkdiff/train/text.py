@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from typing import NamedTuple
 
 import numpy as np
 
-from fkdiff.core import choose, require
+from fkdiff.core import require
 
 # Printable ASCII and the end of a line; the mask is one more, after the last.
 VOCABULARY = "\n" + "".join(map(chr, range(32, 127)))
@@ -74,6 +75,7 @@ class Corpus(NamedTuple):
     repeated: int
 
 
+@functools.cache
 def pydoc_corpus() -> Corpus:
     """The language reference inside Python's `pydoc_data.topics`, parted by topic.
 
@@ -114,8 +116,3 @@ def windows(text: str, length: int, stride: int) -> np.ndarray:
         len(tokens) >= length, f"length={length} is longer than the text, {len(tokens)} characters; make it shorter."
     )
     return np.lib.stride_tricks.sliding_window_view(tokens, length)[::stride].copy()
-
-
-def pydoc_windows(part: str, length: int, stride: int | None = None) -> np.ndarray:
-    """Windows of one part of `pydoc_corpus`, by default end to end."""
-    return windows(choose("part", part, pydoc_corpus().parts), length, length if stride is None else stride)
