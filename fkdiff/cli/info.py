@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 from fkdiff.errors import require
+from fkdiff.train.config import TrainConfig
 from fkdiff.train.yaml import dump_yaml
 
 
@@ -19,11 +21,14 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
     from fkdiff.train.run import load_run
 
     loaded = load_run(folder)
-    size = sum(leaf.size for leaf in jax.tree.leaves(loaded.predictor.rule.params))  # type: ignore[attr-defined]
+    size = sum(leaf.size for leaf in jax.tree.leaves(loaded.params))
     print(f"run         {folder}")
     print(f"checkpoint  step {loaded.step} of {loaded.config.optim.steps}, verified")
     print(f"parameters  {size:,}")
-    print(f"example     {'×'.join(map(str, loaded.predictor.shape))}, {loaded.num_classes or 'no'} classes")
+    print(f"example     {'×'.join(map(str, loaded.shape))}, {loaded.num_classes or 'no'} classes")
+    if loaded.corpus is not None and loaded.vocabulary is not None:
+        print(f"vocabulary  {len(loaded.vocabulary)} characters and a mask")
+        print(f"corpus      {_corpus(loaded.corpus, loaded.config)}")
     print(f"config      {loaded.config_hash[:16]}")
     metrics = folder / "metrics.jsonl"
     last = metrics.read_text().splitlines()[-1:] if metrics.is_file() else []
@@ -31,3 +36,12 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
         print(f"  {name:<22}{value}")
     print(dump_yaml(loaded.config.model_dump(mode="json")), end="")
     return 0
+
+
+def _corpus(corpus: dict[str, Any], config: TrainConfig) -> str:
+    """What the text was, and whether this Python still has it."""
+    from fkdiff.train.data import data_facts
+
+    counts = ", ".join(f"{part} {facts['characters']:,} characters" for part, facts in corpus["parts"].items())
+    same = "as in this Python" if data_facts(config)["corpus"] == corpus else "not the text in this Python"
+    return f"{corpus['name']}, SHA-256 {corpus['sha256']}, {same}: {counts}"

@@ -1,4 +1,4 @@
-"""`fkdiff sample RUN --out OUT`: samples.npz, samples.png and the settings that made them."""
+"""`fkdiff sample RUN --out OUT`: samples.npz, samples.png (samples.txt for text) and the settings that made them."""
 
 from __future__ import annotations
 
@@ -35,8 +35,16 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
         arguments.guidance is None or label is not None,
         f"--guidance={arguments.guidance} pushes towards a class and none was asked for; add --class.",
     )
+    require(
+        arguments.solver is None or not loaded.config.is_text,
+        f"--solver={arguments.solver}: this model was trained on text, which is sampled by unmasking; leave it out.",
+    )
     require(bool(labels), "--class=all: this model was trained without classes; leave it out.")
-    _draw(loaded, labels, arguments, out)
+    if loaded.config.is_text:
+        require(label is None, f"--class={label}: this model was trained without classes; leave it out.")
+        _draw_text(loaded, arguments, out)
+    else:
+        _draw(loaded, labels, arguments, out)
     print(f"{arguments.out}: {arguments.num * len(labels)} samples.")
     return 0
 
@@ -63,6 +71,15 @@ def _checked(arguments: argparse.Namespace) -> tuple[Path, int | str | None]:
         raise FkdiffError(f"--class={arguments.label} is neither a whole number nor all; pass a class label.") from None
 
 
+def _draw_text(loaded, arguments: argparse.Namespace, out: Path) -> None:
+    from fkdiff.core.keys import seed_key
+    from fkdiff.train.pictures import sample_text, text_page
+
+    tokens = sample_text(seed_key(arguments.seed), loaded, arguments.num)
+    options = {"num_samples": arguments.num, "num_steps": loaded.config.sampling.num_steps, "seed": arguments.seed}
+    _save(loaded, arguments, out, options, {"samples.txt": text_page(tokens).encode()}, tokens=tokens)
+
+
 def _draw(loaded, labels, arguments: argparse.Namespace, out: Path) -> None:
     import numpy as np
 
@@ -74,13 +91,22 @@ def _draw(loaded, labels, arguments: argparse.Namespace, out: Path) -> None:
     samples = samples.reshape(-1, *samples.shape[2:])
     require(bool(np.isfinite(samples).all()), "some samples are not finite; use more --steps, or --guidance nearer 1.")
     classes = np.repeat([-1 if label is None else label for label in labels], count)
-    buffer = io.BytesIO()
-    np.savez(buffer, samples=samples, classes=classes)
     digits = loaded.config.data.kind == "digits"
     columns = count if len(labels) > 1 else math.ceil(math.sqrt(count))
+    picture = digits_png(samples, columns) if digits else points_png(samples)
     options = loaded.config.sampling.model_dump() | {"num_samples": count, "seed": arguments.seed, "classes": labels}
+    _save(loaded, arguments, out, options, {"samples.png": picture}, samples=samples, classes=classes)
+
+
+def _save(loaded, arguments: argparse.Namespace, out: Path, options, files: dict[str, bytes], **arrays) -> None:
+    """Writes samples.npz, what there is to look at, and the settings."""
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
     facts = {"run": str(arguments.run), "step": loaded.step, "config_hash": loaded.config_hash, "sampling": options}
     with fresh_folder(out) as folder:
         write_file(folder / "samples.npz", buffer.getvalue())
-        write_file(folder / "samples.png", digits_png(samples, columns) if digits else points_png(samples))
+        for name, content in files.items():
+            write_file(folder / name, content)
         write_file(folder / "sample.json", json.dumps(facts, indent=1).encode())

@@ -28,5 +28,9 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
     if result.stopped is not None:
         print(f"{arguments.out}: stopped at step {result.step}; go on with --resume.")
         return 128 + result.stopped
-    print(f"{arguments.out}: {result.step} steps, loss {result.loss:.4f}, held out {result.held_out:.4f}.")
+    against = ", ".join(f"{name} {value:.4f}" for name, value in result.baselines.items())
+    print(
+        f"{arguments.out}: {result.step} steps, loss {result.loss:.4f}, held out {result.held_out:.4f}"
+        f"{against and f' nats per character ({against})'}."
+    )
     return 0

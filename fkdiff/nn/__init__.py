@@ -4,6 +4,7 @@
 - `layers`: dense and convolution layers, and how their parameters start
 - `mlp`: `MLP`: residual multilayer perceptron for vectors
 - `unet`: `UNet`: small U-Net for (height, width, channels) images
+- `transformer`: `Transformer`: small bidirectional transformer for tokens, some of them masked
 - `functional`: `functional`: module -> `apply(params, x, t, cond)` for ONE example, and its parameters
 
 Modules own parameters and nothing else: no random state, no caches, so they cross jit, grad and vmap.
@@ -13,4 +14,5 @@ from fkdiff.nn.embedding import Conditioning as Conditioning
 from fkdiff.nn.functional import ModuleApply as ModuleApply
 from fkdiff.nn.functional import functional as functional
 from fkdiff.nn.mlp import MLP as MLP
+from fkdiff.nn.transformer import Transformer as Transformer
 from fkdiff.nn.unet import UNet as UNet

@@ -26,10 +26,15 @@ class ModuleApply:
     graphdef: Any
 
     def __call__(self, params: PyTree, x: Array, t: Scalar, cond: PyTree = None) -> Array:
-        # Parameters follow x, so a checkpoint in float32 also serves a double-precision sampler.
-        params = jax.tree.map(lambda leaf: leaf.astype(x.dtype), params)
+        if jnp.issubdtype(x.dtype, jnp.floating):
+            # Parameters follow x, so a checkpoint in float32 also serves a double-precision sampler.
+            dtype = x.dtype
+            params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
+        else:
+            # Tokens have no precision of their own: the parameters decide.
+            dtype = jnp.result_type(*jax.tree.leaves(params))
         module = nnx.merge(self.graphdef, params)
-        return module(x, jnp.asarray(t, x.dtype), cond)
+        return module(x, jnp.asarray(t, dtype), cond)
 
 
 def functional(module: nnx.Module) -> tuple[ModuleApply, PyTree]:

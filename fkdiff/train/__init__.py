@@ -2,15 +2,18 @@
 
 - `config`: what a training config may say (pydantic; free of JAX)
 - `yaml`: reads a YAML file as data and nothing else (free of JAX)
-- `build`: from a config to a path, a network and its `Parameterization`
-- `data`: digits in three disjoint parts, and the 2-D toys
+- `build`: from a config to a path, a network and what its output means
+- `data`: digits in three disjoint parts, the 2-D toys, and windows of text
+- `text`: characters as tokens, and Python's language reference as a corpus in three disjoint parts
 - `losses`: the matching loss of every kind of output
 - `value`: `fit_value`: what a reward will pay, learned from roll-outs, for `fkdiff.steering.learned`
+- `masked`: the loss of masked diffusion over tokens, and a sampler
+- `baselines`: the n-gram models that a text model must beat
 - `step`: one pure training step
 - `loop`: the host loop around it
 - `checkpoint`: safetensors and a manifest, verified on restore
 - `run`: the run folder, `load_run` and `load_predictor`
-- `pictures`: sample pictures as PNG
+- `pictures`: samples to look at, as PNG or as a page of text
 
 Names are imported on first use, so that a wrong config is refused before JAX is loaded.
 """
@@ -26,6 +29,8 @@ _NAMES = {
     "digits": "fkdiff.train.data:digits",
     "load_data": "fkdiff.train.data:load_data",
     "toy2d": "fkdiff.train.data:toy2d",
+    "Masking": "fkdiff.train.masked:Masking",
+    "masked_loss": "fkdiff.train.masked:masked_loss",
     "matching_loss": "fkdiff.train.losses:matching_loss",
     "TrainState": "fkdiff.train.step:TrainState",
     "make_step": "fkdiff.train.step:make_step",

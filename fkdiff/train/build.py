@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,6 +15,10 @@ from fkdiff.core import Array, Key, PyTree, Scalar
 from fkdiff.prediction import KINDS, Parameterization
 from fkdiff.train import config as schema
 from fkdiff.train.data import example_shape, num_classes
+from fkdiff.train.masked import Masking
+from fkdiff.train.text import VOCABULARY
+
+Form = Parameterization | Masking  # what the output of a network means
 
 _PATHS = {
     "variance_preserving": paths.variance_preserving,
@@ -27,6 +32,13 @@ def build_path(section: Any) -> paths.Path:
     """The path that the `path:` section of a config names."""
     options = section.model_dump(exclude={"kind"})
     return _PATHS[section.kind](**options)
+
+
+def build_form(config: schema.TrainConfig) -> Form:
+    """What the output of a config's network means: a `Parameterization` of its path, or logits under `Masking`."""
+    if isinstance(config.path, schema.Masked):
+        return Masking(len(VOCABULARY), config.path.power)
+    return Parameterization(build_path(config.path), kind=config.objective.kind)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +79,10 @@ class Model(nnx.Module):
         if section.kind == "mlp":
             (size,) = shape
             self.network = nn.MLP(size, section.width, section.depth, classes, rngs=rngs)
+        elif section.kind == "transformer":
+            (length,) = shape
+            sizes = (section.width, section.depth, section.heads)
+            self.network = nn.Transformer(len(VOCABULARY), length, *sizes, section.timed, rngs=rngs)
         else:
             height, width, colours = shape
             self.network = nn.UNet((height, width, colours), section.channels, section.levels, classes, rngs=rngs)
@@ -75,7 +91,7 @@ class Model(nnx.Module):
         return self.network(x, t, cond)
 
 
-def build_model(config: schema.TrainConfig, key: Key) -> tuple[ScaledApply, PyTree, Parameterization]:
+def build_model(config: schema.TrainConfig, key: Key) -> tuple[Callable[..., Array], PyTree, Form]:
     """The network of a config, freshly drawn.
 
     Args:
@@ -86,12 +102,13 @@ def build_model(config: schema.TrainConfig, key: Key) -> tuple[ScaledApply, PyTr
         `apply(params, x, t, cond)` for ONE example, the parameters, and what the output means.
     """
     inner, params = nn.functional(Model(config, rngs=nnx.Rngs(params=key)))
-    kind = config.objective.kind
-    form = Parameterization(build_path(config.path), kind=kind)
-    return ScaledApply(inner, config.path, kind), params, form
+    form = build_form(config)
+    # Tokens and logits have no scale.
+    apply = inner if isinstance(form, Masking) else ScaledApply(inner, config.path, form.kind)
+    return apply, params, form
 
 
-def abstract_params(config: schema.TrainConfig) -> tuple[ScaledApply, PyTree, Parameterization]:
+def abstract_params(config: schema.TrainConfig) -> tuple[Callable[..., Array], PyTree, Form]:
     """The same with shapes in place of parameters: nothing is drawn or allocated."""
     kept = {}
 
@@ -101,5 +118,4 @@ def abstract_params(config: schema.TrainConfig) -> tuple[ScaledApply, PyTree, Pa
         return params
 
     params = jax.eval_shape(draw, jax.random.key(0, impl="threefry2x32"))
-    form = Parameterization(build_path(config.path), kind=config.objective.kind)
-    return kept["apply"], params, form
+    return kept["apply"], params, build_form(config)

@@ -32,6 +32,13 @@ class Toy(Section):
     num_points: Annotated[int, Field(ge=64, le=10**6)] = 20_000
 
 
+class Chars(Section):
+    """The language reference that comes with Python (`pydoc_data.topics`), as characters: no classes."""
+
+    kind: Literal["pydoc_chars"] = "pydoc_chars"
+    length: Annotated[int, Field(ge=2, le=1024)] = 64
+
+
 # Paths -----------------------------------------------------------------------------------------------------
 
 
@@ -67,6 +74,13 @@ class Linear(_Path):
     kind: Literal["linear"] = "linear"
 
 
+class Masked(Section):
+    """α(t) = 1 − (1 − t)^power is the probability that a token is not masked: for text."""
+
+    kind: Literal["masked"] = "masked"
+    power: Annotated[float, Field(ge=1, le=8, allow_inf_nan=False)] = 2.0
+
+
 # Networks --------------------------------------------------------------------------------------------------
 
 
@@ -84,6 +98,16 @@ class Unet(Section):
     kind: Literal["unet"] = "unet"
     channels: Annotated[int, Field(ge=1, le=1024)] = 32
     levels: Annotated[int, Field(ge=1, le=4)] = 2
+
+
+class Transformer(Section):
+    """Bidirectional transformer on tokens."""
+
+    kind: Literal["transformer"] = "transformer"
+    width: Width = 128
+    depth: Annotated[int, Field(ge=1, le=64)] = 4
+    heads: Annotated[int, Field(ge=1, le=64)] = 4
+    timed: bool = False
 
 
 # Training --------------------------------------------------------------------------------------------------
@@ -118,7 +142,7 @@ class Logging(Section):
 
 
 class Sampling(Section):
-    """The sample picture at the end of training, and the defaults of `fkdiff sample`."""
+    """The samples at the end of training, and the defaults of `fkdiff sample`."""
 
     num_samples: Annotated[int, Field(ge=1, le=10**6)] = 64
     num_steps: Annotated[int, Field(ge=1, le=10**5)] = 32
@@ -129,9 +153,11 @@ class Sampling(Section):
 class TrainConfig(Section):
     """A training run, whole."""
 
-    data: Annotated[Digits | Toy, Field(discriminator="kind")]
-    path: Annotated[VariancePreserving | Cosine | VarianceExploding | Linear, Field(discriminator="kind")] = Cosine()
-    model: Annotated[Mlp | Unet, Field(discriminator="kind")] = Mlp()
+    data: Annotated[Digits | Toy | Chars, Field(discriminator="kind")]
+    path: Annotated[VariancePreserving | Cosine | VarianceExploding | Linear | Masked, Field(discriminator="kind")] = (
+        Cosine()
+    )
+    model: Annotated[Mlp | Unet | Transformer, Field(discriminator="kind")] = Mlp()
     objective: Objective = Objective()
     optim: Optim = Optim()
     logging: Logging = Logging()
@@ -142,13 +168,33 @@ class TrainConfig(Section):
     def _agree(self) -> TrainConfig:
         if self.model.kind == "unet" and self.data.kind != "digits":
             raise ValueError(f'model.kind="unet" needs images and data.kind="{self.data.kind}" has none; use "mlp"')
-        if self.path.log_snr[0] >= self.path.log_snr[1]:
+        self._text_agrees()
+        if isinstance(self.path, _Path) and self.path.log_snr[0] >= self.path.log_snr[1]:
             raise ValueError("path.log_snr must increase from the noise end to the data end")
         if self.path.kind == "variance_preserving" and self.path.beta_min >= self.path.beta_max:
             raise ValueError("path.beta_min must be below path.beta_max")
         if self.path.kind == "variance_exploding" and self.path.sigma_min >= self.path.sigma_max:
             raise ValueError("path.sigma_min must be below path.sigma_max")
         return self
+
+    @property
+    def is_text(self) -> bool:
+        """Whether examples are tokens."""
+        return isinstance(self.data, Chars)
+
+    def _text_agrees(self) -> None:
+        data = f'data.kind="{self.data.kind}"'
+        for name, section, kind in (("path", self.path, "masked"), ("model", self.model, "transformer")):
+            if self.is_text and section.kind != kind:
+                raise ValueError(f'{data} is text and {name}.kind="{section.kind}" takes none; use "{kind}"')
+            if not self.is_text and section.kind == kind:
+                raise ValueError(f'{name}.kind="{kind}" needs text and {data} is none; use data.kind="pydoc_chars"')
+        if isinstance(self.model, Transformer) and self.model.width % self.model.heads:
+            raise ValueError(f"model.width={self.model.width} must be a multiple of model.heads={self.model.heads}")
+        if self.is_text and self.objective != Objective():
+            raise ValueError(f"{data} has one loss, and objective chooses among others; leave that section out")
+        if self.is_text and (self.sampling.solver, self.sampling.guidance) != ("heun", 1.0):
+            raise ValueError(f"{data} is sampled by unmasking; leave sampling.solver and sampling.guidance out")
 
 
 def load_config(file: str | Path) -> TrainConfig:

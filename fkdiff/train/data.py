@@ -1,4 +1,4 @@
-"""Data sets that need no network: scikit-learn's digits in three disjoint parts, and four laws in the plane."""
+"""Data sets that need no network: digits in three disjoint parts, four laws in the plane, and text."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ import numpy as np
 
 from fkdiff.core import Array, Key, choose
 from fkdiff.core.keys import Use, seed_key, stream
+from fkdiff.train.text import pydoc_corpus, windows
 
 SPLITS = {"model": (0.0, 0.6), "reward": (0.6, 0.8), "judge": (0.8, 1.0)}
 _SPLIT_SEED = 20_240_229  # of the permutation that parts the digits; changing it changes every published number
 
 DIGIT_MEAN, DIGIT_SCALE = 4.9, 6.0  # grey levels 0 … 16 to mean 0 and variance 1, by round numbers
 _LARGEST_SHUFFLE = 1 << 13
-_CLASSES = {"digits": 10, "checkerboard": 0, "moons": 2, "rings": 3, "gaussians": 8}
+_CLASSES = {"digits": 10, "checkerboard": 0, "moons": 2, "rings": 3, "gaussians": 8, "pydoc_chars": 0}
+_OFFSETS = 8  # windows of training text overlap, so that a character is seen at this many places
 
 
 class Dataset(NamedTuple):
     """Examples and their classes.
 
     Attributes:
-        examples: Shape (n, ...), float32, about zero mean and unit variance.
+        examples: Shape (n, ...), float32, about zero mean and unit variance; text is tokens, (n, L) int32.
         labels: Shape (n,), int32 in [0, num_classes); all 0 where there are no classes.
     """
 
@@ -37,7 +39,9 @@ def num_classes(section: Any) -> int:
 
 
 def example_shape(config: Any) -> tuple[int, ...]:
-    """Shape of one example: (64,) or (8, 8, 1) for digits, by what the network takes; (2,) for the toys."""
+    """Shape of one example: (64,) or (8, 8, 1) for digits, by what the network takes; (2,) for the toys; (L,)."""
+    if config.is_text:
+        return (config.data.length,)
     if config.data.kind == "digits":
         return (8, 8, 1) if config.model.kind == "unet" else (64,)
     return (2,)
@@ -45,6 +49,8 @@ def example_shape(config: Any) -> tuple[int, ...]:
 
 def load_data(config: Any) -> Dataset:
     """The training set of a config, in the shape that its network takes."""
+    if config.is_text:
+        return _text("model", config.data.length, max(1, config.data.length // _OFFSETS))
     if config.data.kind == "digits":
         data = digits("model")
         return Dataset(data.examples.reshape(-1, *example_shape(config)), data.labels)
@@ -52,11 +58,29 @@ def load_data(config: Any) -> Dataset:
 
 
 def held_out(config: Any) -> Dataset:
-    """Data that training never sees: the reward part of the digits, a second draw of a toy."""
+    """Data that training never sees: the reward part of the digits, a second draw of a toy, other topics of a text."""
+    if config.is_text:
+        return _text("held_out", config.data.length, config.data.length)
     if config.data.kind == "digits":
         data = digits("reward")
         return Dataset(data.examples.reshape(-1, *example_shape(config)), data.labels)
     return toy2d(stream(seed_key(config.seed), Use.DATA), config.data.kind, 1000)
+
+
+def _text(part: str, length: int, stride: int) -> Dataset:
+    tokens = windows(pydoc_corpus().parts[part], length, stride)
+    return Dataset(tokens, np.zeros(len(tokens), np.int32))
+
+
+def data_facts(config: Any) -> dict[str, Any]:
+    """What a checkpoint should remember of data that fkdiff does not ship: {"corpus": {...}} for text, else {}."""
+    if not config.is_text:
+        return {}
+    corpus = pydoc_corpus()
+    counts = {
+        part: {"characters": len(text), "topics": len(corpus.topics[part])} for part, text in corpus.parts.items()
+    }
+    return {"corpus": {"name": "pydoc_data.topics", "sha256": corpus.sha256, "parts": counts}}
 
 
 def digits(split: str) -> Dataset:

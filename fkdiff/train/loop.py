@@ -19,9 +19,10 @@ from fkdiff.core import Key, require
 from fkdiff.core.keys import Use, seed_key, stream
 from fkdiff.core.progress import progress
 from fkdiff.train import checkpoint, run
+from fkdiff.train.baselines import text_baselines
 from fkdiff.train.build import build_model
 from fkdiff.train.config import TrainConfig
-from fkdiff.train.data import Dataset, held_out, load_data
+from fkdiff.train.data import Dataset, data_facts, held_out, load_data
 from fkdiff.train.files import check_name, exclusive
 from fkdiff.train.step import STOP_AFTER, TrainState, init_state, make_evaluation, make_optimizer, make_step
 
@@ -35,6 +36,7 @@ class TrainResult(NamedTuple):
         loss: Mean training loss since the last look.
         held_out: Loss of the averaged parameters on data that training never saw.
         stopped: The signal that stopped the run early, or None.
+        baselines: What simpler models score on the same held-out text, by name; {} where data are not text.
     """
 
     folder: Path
@@ -42,6 +44,7 @@ class TrainResult(NamedTuple):
     loss: float
     held_out: float
     stopped: int | None
+    baselines: dict[str, float]
 
 
 def train(config: TrainConfig, out: str | Path, resume: bool = False, picture: bool = True) -> TrainResult:
@@ -53,7 +56,7 @@ def train(config: TrainConfig, out: str | Path, resume: bool = False, picture: b
         config: The run, whole.
         out: The run folder; must not exist, unless it is resumed.
         resume: Continue from the newest whole checkpoint of `out`.
-        picture: Draw samples.png at the end.
+        picture: Draw samples.png (samples.txt for text) at the end.
 
     Raises:
         FkdiffError: The folder exists, is in use, holds no whole checkpoint to resume from, was trained with
@@ -83,6 +86,7 @@ def _train(config: TrainConfig, folder: Path, resume: bool, picture: bool, stop:
     step = make_step(config, form, apply, optimizer)
     evaluate = make_evaluation(config, form, apply)
     data, unseen = _on_device(load_data(config)), _on_device(held_out(config))
+    simple = text_baselines(config)
     start, steps, batch = int(state.step), config.optim.steps, config.optim.batch_size
     losses: list[Any] = []
     loss, unseen_loss = _measured(folder, start)
@@ -103,6 +107,8 @@ def _train(config: TrainConfig, folder: Path, resume: bool, picture: bool, stop:
                 row |= {"gradient_norm": float(measured["gradient_norm"]), "skipped": int(state.skipped)}
                 if save:
                     unseen_loss = row["held_out"] = float(evaluate(state.ema, unseen, root))
+                if done == steps:
+                    row |= simple
                 metrics.write(json.dumps({k: _finite(v) for k, v in row.items()}) + "\n")
                 metrics.flush()
                 report(done, speed, f"loss {loss:.4f}" + (f"  held out {unseen_loss:.4f}" if save else ""))
@@ -118,10 +124,10 @@ def _train(config: TrainConfig, folder: Path, resume: bool, picture: bool, stop:
                 break
     finished = stop.signal is None
     if picture and finished:
-        from fkdiff.train.pictures import sample_picture
+        from fkdiff.train.pictures import draw_samples
 
-        sample_picture(run.load_run(folder), folder / "samples.png")
-    return TrainResult(folder, int(state.step), loss, unseen_loss, stop.signal)
+        draw_samples(run.load_run(folder), folder)
+    return TrainResult(folder, int(state.step), loss, unseen_loss, stop.signal, simple)
 
 
 def _measured(folder: Path, step: int) -> tuple[float, float]:
@@ -160,6 +166,7 @@ def _save(config: TrainConfig, folder: Path, state: TrainState, root: Key) -> No
         config.model_dump(mode="json"),
         key_implementation=str(jax.random.key_impl(root)),
         precision="x64" if jax.config.jax_enable_x64 else "x32",  # type: ignore[attr-defined]
+        **data_facts(config),
     )
 
 
@@ -172,6 +179,7 @@ def _restored(config: TrainConfig, folder: Path, state: TrainState) -> TrainStat
         return fresh
 
     found = checkpoint.restore(folder / "checkpoints", template)
+    run.check_corpus(config, found.manifest, folder)
     run.say_skipped(found)
     run.forget_after(folder, found.step)
     run.write_config(config, folder)

@@ -1,4 +1,4 @@
-"""Samples as one PNG: a grid of digits with a class per row, or points in the plane."""
+"""Samples to look at: a grid of digits with a class per row or points in the plane as PNG, or a page of text."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from fkdiff.core import Key
+from fkdiff.core import Key, particle_keys
 from fkdiff.core.keys import Use, seed_key, stream
 from fkdiff.paths import grid
 from fkdiff.prediction import Predictor, guide
 from fkdiff.solvers import Solver, ddim, euler, heun, integrate
 from fkdiff.train.data import load_data, pixels
 from fkdiff.train.files import write_file
+from fkdiff.train.masked import unmask
 from fkdiff.train.run import LoadedRun
+from fkdiff.train.text import decode
 
 SOLVERS = {"heun": heun, "euler": euler, "ddim": ddim}
 
@@ -36,6 +38,30 @@ def sample_classes(key: Key, run: LoadedRun, labels: list[int | None], num_sampl
         pred = guided(run, label, options.guidance)
         rows.append(integrate(jax.random.fold_in(key, row), pred, solver, times, num_samples))
     return np.stack([np.asarray(row) for row in rows])
+
+
+def draw_samples(run: LoadedRun, folder: Path) -> None:
+    """Draws what a trained model generates into its folder: samples.png, or samples.txt for text."""
+    if run.config.is_text:
+        sampling = run.config.sampling
+        tokens = sample_text(stream(seed_key(run.config.seed), Use.NOISE), run, sampling.num_samples)
+        write_file(folder / "samples.txt", text_page(tokens).encode())
+    else:
+        sample_picture(run, folder / "samples.png")
+
+
+def sample_text(key: Key, run: LoadedRun, num_samples: int) -> np.ndarray:
+    """Tokens of `num_samples` texts by ancestral unmasking with the config's number of steps, (n, L)."""
+    draw = jax.jit(unmask, static_argnums=(1, 2, 4, 5))
+    (length,), steps = run.shape, run.config.sampling.num_steps
+    keys = particle_keys(key, num_samples)
+    return np.stack([draw(key, run.masking, run.apply, run.params, length, steps) for key in keys])
+
+
+def text_page(tokens: np.ndarray) -> str:
+    """Texts under each other with a rule between them."""
+    rule = "\n" + "─" * 72 + "\n"
+    return rule.join(decode(row) for row in tokens) + "\n"
 
 
 def sample_picture(run: LoadedRun, file: Path) -> None:

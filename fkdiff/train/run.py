@@ -3,7 +3,7 @@
 RUN/config.yaml            the config, resolved
 RUN/metrics.jsonl          one line per look
 RUN/checkpoints/step_…/    see `checkpoint`; the newest two
-RUN/samples.png            drawn when training ends
+RUN/samples.png            drawn when training ends; samples.txt for text
 RUN/.lock                  held while a process trains
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,15 +19,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core import PyTree, require
-from fkdiff.errors import FkdiffWarning
+from fkdiff.core import Array, PyTree, require
+from fkdiff.errors import FkdiffError, FkdiffWarning
 from fkdiff.prediction import Predictor
 from fkdiff.train import checkpoint
-from fkdiff.train.build import abstract_params
+from fkdiff.train.build import Form, abstract_params
 from fkdiff.train.config import TrainConfig
-from fkdiff.train.data import example_shape, load_data, num_classes
+from fkdiff.train.data import data_facts, example_shape, load_data, num_classes
 from fkdiff.train.files import check_name, refuse_existing, write_file
+from fkdiff.train.masked import Masking
 from fkdiff.train.schema import validate
+from fkdiff.train.text import VOCABULARY
 from fkdiff.train.yaml import dump_yaml
 
 # What a resumed run may change: none of it touches what was computed so far.
@@ -37,18 +40,63 @@ class LoadedRun(NamedTuple):
     """A trained model and what it was trained on.
 
     Attributes:
-        predictor: The model, unconditional until `.given(label)`.
+        apply: `apply(params, x, t, cond) -> out` for ONE example; for text `apply(params, tokens, t, cond)` gives the
+            logits (L, V) of the clean tokens.
+        params: Its parameters.
+        form: What the output means: a `Parameterization`, or `Masking` for text.
         config: The checkpoint's own config.
         step: Step of the checkpoint.
         num_classes: Labels run from 0 to num_classes − 1; 0 for none.
         config_hash: SHA-256 of the config.
+        corpus: For text, the name, SHA-256 and sizes of what it was trained on; None otherwise.
     """
 
-    predictor: Predictor
+    apply: Callable[..., Array]
+    params: PyTree
+    form: Form
     config: TrainConfig
     step: int
     num_classes: int
     config_hash: str
+    corpus: dict[str, Any] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        return example_shape(self.config)
+
+    @property
+    def vocabulary(self) -> str | None:
+        """The characters that tokens 0, 1, … stand for (the mask comes after the last); None where data are not text.
+
+        `fkdiff.train.text` has `encode` and `decode`.
+        """
+        return VOCABULARY if self.config.is_text else None
+
+    @property
+    def masking(self) -> Masking:
+        """The masking that a text model was trained under.
+
+        Raises:
+            FkdiffError: The model is not one of text.
+        """
+        if isinstance(self.form, Masking):
+            return self.form
+        raise FkdiffError(f"this model was trained on {self.config.data.kind} and not on text; use run.predictor.")
+
+    @property
+    def predictor(self) -> Predictor:
+        """The model, unconditional until `.given(label)`.
+
+        Raises:
+            FkdiffError: The model is one of text, where there is no score.
+        """
+        if isinstance(self.form, Masking):
+            raise FkdiffError(
+                "this model was trained on text and predicts tokens, not a score; use run.apply(run.params, tokens, t, "
+                "None), or draw from it with fkdiff sample."
+            )
+        return self.form.predictor(self.apply, self.params, self.shape)
 
     @property
     def class_shares(self) -> np.ndarray:
@@ -92,8 +140,8 @@ def load_run(run: str | Path, ema: bool = True) -> LoadedRun:
     config = stored(found.manifest["config"])
     apply, _, form = abstract_params(config)
     params = jax.tree.map(jnp.asarray, found.parts[name])
-    pred = form.predictor(apply, params, example_shape(config))
-    return LoadedRun(pred, config, found.step, num_classes(config.data), found.manifest["config_hash"])
+    classes, facts = num_classes(config.data), found.manifest
+    return LoadedRun(apply, params, form, config, found.step, classes, facts["config_hash"], facts.get("corpus"))
 
 
 def load_predictor(run: str | Path, cond: int | None = None, ema: bool = True) -> Predictor:
@@ -155,6 +203,16 @@ def check_same(config: TrainConfig, old: dict[str, Any], folder: Path) -> None:
         not keys,
         f"{folder} was trained with another {', '.join(keys)}; resume with its own config.yaml, or train into a new "
         "folder.",
+    )
+
+
+def check_corpus(config: TrainConfig, manifest: dict[str, Any], folder: Path) -> None:
+    """Refuses to resume on another text than the run began with."""
+    now, before = data_facts(config).get("corpus"), manifest.get("corpus")
+    require(
+        now == before,
+        f"{folder} was trained on another text than this Python's pydoc_data.topics; resume under the Python that "
+        "began it.",
     )
 
 

@@ -11,10 +11,11 @@ import optax
 
 from fkdiff.core import Array, Key, PyTree
 from fkdiff.core.keys import Use, stream
-from fkdiff.prediction import Parameterization
+from fkdiff.train.build import Form
 from fkdiff.train.config import TrainConfig
 from fkdiff.train.data import Dataset, batch_indices, num_classes
 from fkdiff.train.losses import batch_loss
+from fkdiff.train.masked import Masking, batch_masked_loss
 
 STOP_AFTER = 10  # gradients in a row that are not finite
 
@@ -69,9 +70,30 @@ def ema_decay_at(step: Array, decay: float) -> Array:
     return jnp.minimum(decay, (1 + k) / (10 + k))
 
 
+def make_loss(
+    config: TrainConfig, form: Form, apply: Callable[..., Array], label_dropout: float = 0.0
+) -> Callable[[PyTree, Key, Array, Array], Array]:
+    """`loss(params, key, examples, labels)`, the mean over a batch, for the model that a config describes."""
+    classes, objective = num_classes(config.data), config.objective
+    if isinstance(form, Masking):
+        return lambda params, key, examples, labels: batch_masked_loss(key, form, apply, params, examples)
+    return lambda params, key, examples, labels: batch_loss(
+        key,
+        form,
+        apply,
+        params,
+        examples,
+        labels if classes else None,
+        num_classes=classes,
+        label_dropout=label_dropout,
+        weighting=objective.weighting,
+        times=objective.times,
+    )
+
+
 def make_step(
     config: TrainConfig,
-    form: Parameterization,
+    form: Form,
     apply: Callable[..., Array],
     optimizer: optax.GradientTransformation,
 ) -> Callable[[TrainState, Dataset, Key], tuple[TrainState, dict[str, Array]]]:
@@ -81,28 +103,14 @@ def make_step(
     resumed at any step repeats the uninterrupted run bit for bit. A gradient that is not finite changes nothing
     and is counted.
     """
-    classes, optim, objective = num_classes(config.data), config.optim, config.objective
-
-    def loss(params: PyTree, key: Key, examples: Array, labels: Array | None) -> Array:
-        return batch_loss(
-            key,
-            form,
-            apply,
-            params,
-            examples,
-            labels,
-            num_classes=classes,
-            label_dropout=objective.label_dropout,
-            weighting=objective.weighting,
-            times=objective.times,
-        )
+    optim = config.optim
+    loss = make_loss(config, form, apply, config.objective.label_dropout)
 
     def step(state: TrainState, data: Dataset, root: Key) -> tuple[TrainState, dict[str, Array]]:
         examples, labels = jnp.asarray(data.examples), jnp.asarray(data.labels)
         rows = batch_indices(stream(root, Use.DATA), state.step, examples.shape[0], optim.batch_size)
         key = jax.random.fold_in(stream(root, Use.MODEL), state.step)
-        batch_labels = labels[rows] if classes else None
-        value, gradient = jax.value_and_grad(loss)(state.params, key, examples[rows], batch_labels)
+        value, gradient = jax.value_and_grad(loss)(state.params, key, examples[rows], labels[rows])
         norm = optax.tree.norm(gradient)
         sound = jnp.isfinite(norm) & (state.streak < STOP_AFTER)
 
@@ -124,30 +132,17 @@ def make_step(
 
 
 def make_evaluation(
-    config: TrainConfig, form: Parameterization, apply: Callable[..., Array], repeats: int = 8
+    config: TrainConfig, form: Form, apply: Callable[..., Array], repeats: int = 8
 ) -> Callable[[PyTree, Dataset, Key], Array]:
     """`evaluate(params, data, root) -> loss`, compiled: the same times and noise at every call.
 
     Labels are never dropped, so the figure is the conditional model's; `repeats` draws per example tame its noise.
     """
-    classes, objective = num_classes(config.data), config.objective
+    loss = make_loss(config, form, apply)
 
     def evaluate(params: PyTree, data: Dataset, root: Key) -> Array:
         examples, labels = jnp.asarray(data.examples), jnp.asarray(data.labels)
-
-        def once(key: Key) -> Array:
-            return batch_loss(
-                key,
-                form,
-                apply,
-                params,
-                examples,
-                labels if classes else None,
-                num_classes=classes,
-                weighting=objective.weighting,
-                times=objective.times,
-            )
-
-        return jax.lax.map(once, jax.random.split(stream(root, Use.PROBE), repeats)).mean()
+        keys = jax.random.split(stream(root, Use.PROBE), repeats)
+        return jax.lax.map(lambda key: loss(params, key, examples, labels), keys).mean()
 
     return jax.jit(evaluate)
