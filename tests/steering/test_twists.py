@@ -230,17 +230,24 @@ def forbidding(x):
     return jnp.where(x[0] > 0, 0.0, -jnp.inf)
 
 
-def test_minus_infinity_is_refused_on_the_way_and_fine_at_the_end():
+def test_minus_infinity_is_refused_on_the_way():
     with pytest.raises(fk.FkdiffError, match="−inf before the end"):
         fk.check(fk.run_smc(KEY, fk.steer(PRED, SOLVER, forbidding), GRID, 256))
     host = steering.host(lambda batch: np.where(batch[:, 0] > 0, 0.0, -np.inf))
     with pytest.raises(fk.FkdiffError, match="−inf before the end"):
         fk.check(fk.drive(KEY, fk.steer(PRED, SOLVER, host), GRID, 256, show=False))
+
+
+@pytest.mark.slow
+def test_minus_infinity_at_the_end_cuts_the_law():
     out = fk.check(fk.run_smc(KEY, fk.steer(PRED, SOLVER, forbidding, potential="terminal"), GRID, 4096))
     base = fk.integrate(jax.random.key(5), PRED, SOLVER, GRID, 2**14)
     share = float(jnp.mean(base[:, 0] > 0))
     error = np.sqrt((1 - share) / share * (1 / 2**14 + 1 / 4096))
     assert abs(float(out.log_normalizer) - np.log(share)) <= 5 * error
+
+
+def test_a_reward_that_forbids_everything_leaves_nothing():
     nothing = lambda x: jnp.full((), -jnp.inf, x.dtype)  # noqa: E731
     with pytest.raises(fk.FkdiffError, match="every particle has weight zero"):
         fk.check(fk.run_smc(KEY, fk.steer(PRED, SOLVER, nothing, potential="terminal"), GRID, 64))
