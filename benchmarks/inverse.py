@@ -162,8 +162,9 @@ def calibration(quick: bool) -> tuple[list[dict], dict[str, np.ndarray]]:
     truth = fk.integrate(jax.random.key(3), pred, SOLVER, grid, pairs, reference=plain)
     noise = tau * jax.random.normal(jax.random.key(4), (pairs, 2))
     observations = jax.vmap(operator.apply)(truth) + noise
-    # Every coordinate, what is observed, and the first mode: functions of one example.
-    look = lambda x: jnp.concatenate([x, operator.apply(x), prior.responsibilities(x)[:1]])  # noqa: E731
+    # Every coordinate, what is observed, and where x lies between two modes: functions of one example, without ties.
+    between = jnp.asarray(means[:1] - means[1:2], jnp.float32)
+    look = lambda x: jnp.concatenate([x, operator.apply(x), between @ x])  # noqa: E731
     rows, ranks, keys = [], {}, jax.random.split(jax.random.key(5), pairs)
     for name, (proposal, weighted, informed) in methods(quick).items():
         if informed:

@@ -14,6 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 import fkdiff as fk
@@ -83,7 +84,7 @@ def study(folder: Path | None, quick: bool) -> tuple[list[dict], Figure]:
     from fkdiff.train.data import held_out, load_data
 
     run = trained(quick) if folder is None else fk.train.load_run(folder)
-    count, steps, number = (128, 16, 3) if quick else (1024, 48, 60)
+    count, steps, number = (128, 16, 3) if quick else (512, 32, 40)
     pred, path = run.predictor, run.predictor.path
     known = load_data(run.config).examples.reshape(-1, 64).astype(np.float64)
     reference = (known.mean(0).astype(np.float32).reshape(pred.shape), np.cov(known.T).astype(np.float32))
@@ -160,7 +161,7 @@ def draw(shown: dict, examples: int = 2) -> Figure:
         for axes, title, picture in zip(panels[row], titles, pictures, strict=True):
             side = int(np.sqrt(np.size(picture)))
             limits = (0.0, 1.0) if title == "deviation" else (-0.82, 1.85)  # grey levels 0 and 16
-            cmap = "magma" if title == "deviation" else "gray"
+            cmap = colormaps["magma" if title == "deviation" else "gray"].with_extremes(bad="steelblue")
             axes.imshow(np.reshape(picture, (side, side)), cmap=cmap, vmin=limits[0], vmax=limits[1])
             axes.set_xticks([])
             axes.set_yticks([])
@@ -171,7 +172,7 @@ def draw(shown: dict, examples: int = 2) -> Figure:
 
 
 def observed(operator: steering.LinearOperator, y: np.ndarray) -> np.ndarray:
-    """An observation as a picture: hidden pixels are left white in a mask."""
+    """An observation as a picture: hidden pixels of a mask are NaN."""
     if operator.observed == operator.shape or len(operator.observed) == 2:
         return y
     picture = np.full(operator.shape, np.nan)

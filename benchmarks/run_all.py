@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("demo", "exactness", "golden", "modes", "unseen", "coverage", "learned", "overhead", "resampling")
+NAMES = ("demo", "exactness", "golden", "modes", "unseen", "coverage", "learned", "inverse", "overhead", "resampling")
 
 
 def main() -> None:
