@@ -122,8 +122,8 @@ def unmask(
     References:
         Sahoo et al. (2024), equation 7.
     """
-    kept = np.linspace(0, 1, num_steps + 1, dtype=np.float32)
-    times = (1 - (1 - kept) ** (1 / masking.power)).astype(np.float32)
+    kept = np.linspace(0, 1, num_steps + 1)
+    times = 1 - (1 - kept) ** (1 / masking.power)
 
     def step(tokens, inputs):
         key, t, before, after = inputs
@@ -133,5 +133,6 @@ def unmask(
         return jnp.where((tokens == masking.size) & reveal, drawn, tokens), None
 
     start = jnp.full((length,), masking.size, jnp.int32)
-    inputs = (jax.random.split(key, num_steps), *map(jnp.asarray, (times[:-1], kept[:-1], kept[1:])))
-    return jax.lax.scan(step, start, inputs)[0]
+    real = jnp.result_type(float)
+    inputs = (jnp.asarray(column, real) for column in (times[:-1], kept[:-1], kept[1:]))
+    return jax.lax.scan(step, start, (jax.random.split(key, num_steps), *inputs))[0]

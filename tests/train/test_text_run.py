@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fkdiff.cli import cache, main
+from fkdiff.cli.overrides import override
 from fkdiff.core import FkdiffError
 from fkdiff.train import checkpoint, load_predictor, load_run, loop, run
 from fkdiff.train.config import load_config, parse_config
@@ -151,6 +152,16 @@ def test_sections_that_contradict_each_other_are_refused_in_one_sentence(text):
         parse_config(text, "my.yaml")
     assert WRONG[text] in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_command_line_switches_the_sections_together():
+    config = parse_config("data: {kind: digits}\nmodel: {kind: unet}")
+    words = "--data.kind pydoc_chars --data.length 9 --path.kind masked --model.kind transformer --model.heads 2"
+    new = override(config, words.split())
+    assert (new.data.kind, new.data.length, new.path.kind) == ("pydoc_chars", 9, "masked")  # type: ignore[union-attr]
+    assert (new.model.kind, new.model.heads) == ("transformer", 2)  # type: ignore[union-attr]
+    with pytest.raises(FkdiffError, match='use "masked"'):
+        override(config, words.replace("--path.kind masked ", "").split())
 
 
 def test_what_was_written_is_read_back(trained):
