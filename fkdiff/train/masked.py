@@ -66,7 +66,7 @@ def masked_loss(
     Gradients: pathwise in the parameters; unbiased for the loss above where masks and t are drawn as said.
 
     References:
-        Sahoo et al. (2024), equation 10; Shi et al. (2024), equation 5.
+        Sahoo et al. (2024) and Shi et al. (2024), the continuous-time bound of masked diffusion.
     """
     seen = jnp.where(masked, jnp.asarray(masking.size, tokens.dtype), tokens)
     log_probs = jax.nn.log_softmax(apply(params, seen, t, cond))
@@ -120,7 +120,7 @@ def unmask(
     Cost: `num_steps` evaluations.
 
     References:
-        Sahoo et al. (2024), equation 7.
+        Sahoo et al. (2024), the reverse posterior of masked diffusion.
     """
     kept = np.linspace(0, 1, num_steps + 1)
     times = 1 - (1 - kept) ** (1 / masking.power)

@@ -174,7 +174,7 @@ def test_what_was_written_is_read_back(trained):
 
 
 @pytest.mark.slow
-def test_ninety_seconds_of_the_shipped_config_beat_single_characters(tmp_path):
+def test_a_seventh_of_the_shipped_training_beats_single_characters(tmp_path):
     config = load_config(ROOT / "configs" / "pydoc_chars.yaml")
     short = config.optim.model_copy(update={"steps": 300})
     result = loop.train(config.model_copy(update={"optim": short}), tmp_path / "run", picture=False)
