@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 import fkdiff as fk
 from fkdiff.core.keys import Use, seed_key, stream
-from fkdiff.train import build_model, load_config, load_data, make_step
+from fkdiff.train import Masking, build_model, load_config, load_data, make_step
 from fkdiff.train.pictures import digits_png, points_png
 from fkdiff.train.step import init_state, make_optimizer
 
@@ -23,6 +23,8 @@ root = seed_key(config.seed)  # every random number below descends from this key
 
 # The network as a pure function of ONE example, its parameters, and what its output means on the path.
 apply, params, form = build_model(config, stream(root, Use.INITIAL))
+if isinstance(form, Masking):
+    sys.exit("this script draws pictures; train a model of text with fkdiff train")
 optimizer = make_optimizer(config)  # clip, AdamW, warm-up, cosine decay
 step = make_step(config, form, apply, optimizer)  # (state, data, root) -> (state, metrics), compiled
 state = init_state(params, optimizer)

@@ -69,27 +69,32 @@ def _first_sentence(box: str) -> str:
 
 
 def _switched(config: C, words: list[str]) -> tuple[C, list[str]]:
-    """Applies `--path.kind linear`: the section becomes that kind, with its own defaults and options."""
-    for position, word in enumerate(words[:-1]):
-        *parents, last = word.removeprefix("--").split(".")
-        if not word.startswith("--") or last != "kind" or not _is_union(config, parents):
+    """Applies `--path.kind linear`: the section becomes that kind, with its own defaults and options.
+
+    Sections are switched together, since the kind of one may ask for the kind of another.
+    """
+    data: dict[str, Any] = config.model_dump(mode="json")
+    groups, prefixes = _pairs(words), []
+    for option, *values in groups:
+        *parents, last = option.removeprefix("--").split(".")
+        if not option.startswith("--") or last != "kind" or not values or not _is_union(config, parents):
             continue
-        data: dict[str, Any] = config.model_dump(mode="json")
         prefix = "--" + ".".join(parents) + "."
         section: Any = data
         for name in parents[:-1]:
             section = section[name]
-        if section[parents[-1]]["kind"] == words[position + 1]:
+        if prefix.startswith(tuple(prefixes)) or section[parents[-1]]["kind"] == values[0]:
             continue
-        groups = _pairs(words)
         section[parents[-1]] = {
-            option.removeprefix(prefix): values[0] if len(values) == 1 else values
-            for option, *values in groups
-            if option.startswith(prefix)
+            other.removeprefix(prefix): given[0] if len(given) == 1 else given
+            for other, *given in groups
+            if other.startswith(prefix)
         }
-        rest = [word for group in groups if not group[0].startswith(prefix) for word in group]
-        return _switched(validate(type(config), data, "the command line"), rest)
-    return config, words
+        prefixes.append(prefix)
+    if not prefixes:
+        return config, words
+    rest = [word for group in groups if not group[0].startswith(tuple(prefixes)) for word in group]
+    return _switched(validate(type(config), data, "the command line"), rest)
 
 
 def _pairs(words: list[str]) -> list[tuple[str, ...]]:

@@ -65,8 +65,8 @@ class Transformer(nnx.Module):
     Cost: about depth · (12 · width² + 2 · length · width) multiply-adds per token.
 
     References:
-        Vaswani et al. (2017); Raffel et al. (2020) for biases by offset; Sahoo et al. (2024), section 3.3, for
-        leaving the time out.
+        Vaswani et al. (2017); Raffel et al. (2020) for biases by offset; Sahoo et al. (2024) for leaving the
+        time out.
     """
 
     def __init__(

@@ -66,7 +66,7 @@ def masked_loss(
     Gradients: pathwise in the parameters; unbiased for the loss above where masks and t are drawn as said.
 
     References:
-        Sahoo et al. (2024), equation 10; Shi et al. (2024), equation 5.
+        Sahoo et al. (2024) and Shi et al. (2024), the continuous-time bound of masked diffusion.
     """
     seen = jnp.where(masked, jnp.asarray(masking.size, tokens.dtype), tokens)
     log_probs = jax.nn.log_softmax(apply(params, seen, t, cond))
@@ -120,10 +120,10 @@ def unmask(
     Cost: `num_steps` evaluations.
 
     References:
-        Sahoo et al. (2024), equation 7.
+        Sahoo et al. (2024), the reverse posterior of masked diffusion.
     """
-    kept = np.linspace(0, 1, num_steps + 1, dtype=np.float32)
-    times = (1 - (1 - kept) ** (1 / masking.power)).astype(np.float32)
+    kept = np.linspace(0, 1, num_steps + 1)
+    times = 1 - (1 - kept) ** (1 / masking.power)
 
     def step(tokens, inputs):
         key, t, before, after = inputs
@@ -133,5 +133,6 @@ def unmask(
         return jnp.where((tokens == masking.size) & reveal, drawn, tokens), None
 
     start = jnp.full((length,), masking.size, jnp.int32)
-    inputs = (jax.random.split(key, num_steps), *map(jnp.asarray, (times[:-1], kept[:-1], kept[1:])))
-    return jax.lax.scan(step, start, inputs)[0]
+    real = jnp.result_type(float)
+    inputs = (jnp.asarray(column, real) for column in (times[:-1], kept[:-1], kept[1:]))
+    return jax.lax.scan(step, start, (jax.random.split(key, num_steps), *inputs))[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from fkdiff.core import Key, particle_keys
+from fkdiff.core import Array, Key, PyTree, particle_keys
 from fkdiff.core.keys import Use, seed_key, stream
 from fkdiff.paths import grid
 from fkdiff.prediction import Predictor, guide
@@ -52,10 +52,13 @@ def draw_samples(run: LoadedRun, folder: Path) -> None:
 
 def sample_text(key: Key, run: LoadedRun, num_samples: int) -> np.ndarray:
     """Tokens of `num_samples` texts by ancestral unmasking with the config's number of steps, (n, L)."""
-    draw = jax.jit(unmask, static_argnums=(1, 2, 4, 5))
     (length,), steps = run.shape, run.config.sampling.num_steps
-    keys = particle_keys(key, num_samples)
-    return np.stack([draw(key, run.masking, run.apply, run.params, length, steps) for key in keys])
+
+    def draw(params: PyTree, keys: Array) -> Array:
+        one = lambda key: unmask(key, run.masking, run.apply, params, length, steps)  # noqa: E731
+        return jax.lax.map(one, keys, batch_size=min(num_samples, 64))
+
+    return np.asarray(jax.jit(draw)(run.params, particle_keys(key, num_samples)))
 
 
 def text_page(tokens: np.ndarray) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fkdiff.cli import cache, main
+from fkdiff.cli.overrides import override
 from fkdiff.core import FkdiffError
 from fkdiff.train import checkpoint, load_predictor, load_run, loop, run
 from fkdiff.train.config import load_config, parse_config
@@ -153,6 +154,16 @@ def test_sections_that_contradict_each_other_are_refused_in_one_sentence(text):
     assert "\n" not in str(caught.value)
 
 
+def test_the_command_line_switches_the_sections_together():
+    config = parse_config("data: {kind: digits}\nmodel: {kind: unet}")
+    words = "--data.kind pydoc_chars --data.length 9 --path.kind masked --model.kind transformer --model.heads 2"
+    new = override(config, words.split())
+    assert (new.data.kind, new.data.length, new.path.kind) == ("pydoc_chars", 9, "masked")  # type: ignore[union-attr]
+    assert (new.model.kind, new.model.heads) == ("transformer", 2)  # type: ignore[union-attr]
+    with pytest.raises(FkdiffError, match='use "masked"'):
+        override(config, words.replace("--path.kind masked ", "").split())
+
+
 def test_what_was_written_is_read_back(trained):
     out, _ = trained
     assert load_config(out / "config.yaml") == parse_config(TEXT) == load_run(out).config
@@ -163,7 +174,7 @@ def test_what_was_written_is_read_back(trained):
 
 
 @pytest.mark.slow
-def test_ninety_seconds_of_the_shipped_config_beat_single_characters(tmp_path):
+def test_a_seventh_of_the_shipped_training_beats_single_characters(tmp_path):
     config = load_config(ROOT / "configs" / "pydoc_chars.yaml")
     short = config.optim.model_copy(update={"steps": 300})
     result = loop.train(config.model_copy(update={"optim": short}), tmp_path / "run", picture=False)
