@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from fkdiff.core import Array, Scalar, choose, number, require
 from fkdiff.discrete import DiscretePredictor, DiscreteTarget, Unmask
@@ -36,7 +37,7 @@ def steer(
     intermediate: str | Guess = "clean",
     proposal: str = "base",
     reference: tuple[Scalar, Scalar] = (0.0, 1.0),
-) -> FeynmanKac | Tempered | HostSteering:
+) -> Any:
     """Draws from p_base · e^{strength · reward}, normalised, where p_base is what the solver samples.
 
     The reward guides on the way, through a guess at what the end will pay, and is settled exactly at the end: the law
@@ -62,7 +63,8 @@ def steer(
         reference: Mean and variance of the data at the start.
 
     Returns:
-        A `FeynmanKac` model for `run_smc`, on a grid that starts at the path's t_min. `out.particles` are positions.
+        A `FeynmanKac` model for `run_smc` (a population model under an adaptive ramp, one for `fkdiff.drive` under a host
+        reward), on a grid that starts at the path's t_min. `out.particles` are positions.
 
     Raises:
         FkdiffError: The solver is deterministic, or the reward does not return one number.
