@@ -63,8 +63,8 @@ def steer(
         reference: Mean and variance of the data at the start.
 
     Returns:
-        A `FeynmanKac` model for `run_smc` (a population model under an adaptive ramp, one for `fkdiff.drive` under a host
-        reward), on a grid that starts at the path's t_min. `out.particles` are positions.
+        A `FeynmanKac` model for `run_smc` (a population model under an adaptive ramp; one for `fkdiff.drive` under a
+        host reward), on a grid that starts at the path's t_min. `out.particles` are positions.
 
     Raises:
         FkdiffError: The solver is deterministic, or the reward does not return one number.
