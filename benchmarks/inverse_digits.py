@@ -84,7 +84,7 @@ def study(folder: Path | None, quick: bool) -> tuple[list[dict], Figure]:
     from fkdiff.train.data import held_out, load_data
 
     run = trained(quick) if folder is None else fk.train.load_run(folder)
-    count, steps, number = (128, 16, 3) if quick else (512, 32, 20)
+    count, steps, number = (128, 16, 3) if quick else (512, 32, 40)
     pred, path = run.predictor, run.predictor.path
     known = load_data(run.config).examples.reshape(-1, 64).astype(np.float64)
     reference = (known.mean(0).astype(np.float32).reshape(pred.shape), np.cov(known.T).astype(np.float32))

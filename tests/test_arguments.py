@@ -116,7 +116,7 @@ def test_traced_exponents_that_leave_no_target_are_in_the_status():
     assert int(traced_exponent(-1.5)) == fk.core.Status.NOT_NORMALISABLE
 
 
-@pytest.mark.parametrize("shift", ["late", "beyond"])
+@pytest.mark.parametrize("shift", ["late", pytest.param("beyond", marks=pytest.mark.slow)])
 def test_traced_grids_that_leave_the_path_are_in_the_status(shift):
     fine, wrong = GRID, GRID[1:] if shift == "late" else GRID.at[-1].add(1e-3)
     assert [int(s) for s in traced_grid(fine)] == [fk.core.Status.OK] * 2

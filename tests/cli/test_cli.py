@@ -38,16 +38,6 @@ def run(tmp_path_factory):
     return folder / "run"
 
 
-@pytest.fixture(scope="module")
-def plain(run):
-    """A run without classes."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cache, "enable_cache", lambda: None)
-        words = ["--data.kind", "checkerboard", "--data.num_points", "128", "--optim.steps", "2"]
-        assert main(["train", str(run.parent / "tiny.yaml"), "--out", str(run.parent / "plain"), *words]) == 0
-    return run.parent / "plain"
-
-
 def complaint(capsys, *words, code=2):
     """The one line that a refused command writes."""
     assert main([str(word) for word in words]) == code
@@ -94,6 +84,15 @@ def test_an_existing_run_is_refused_and_a_finished_one_resumes_to_more_steps(run
     assert f"6 steps, loss {last['loss']:.4f}, held out {last['held_out']:.4f}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_guidance_needs_classes(run, tmp_path, capsys):
+    words = ["--data.kind", "checkerboard", "--data.num_points", "128", "--optim.steps", "2"]
+    assert main(["train", str(run.parent / "tiny.yaml"), "--out", str(tmp_path / "plain"), *words]) == 0
+    capsys.readouterr()
+    words = ["sample", tmp_path / "plain", "--out", tmp_path / "out", "--guidance", "2"]
+    assert "trained without classes" in complaint(capsys, *words)
+
+
 def test_the_version_is_that_of_the_package(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["--version"])
@@ -135,20 +134,18 @@ def test_a_reader_that_leaves_is_no_error(run):
         (["train", "CONFIG", "--out", "OUT", "--resume"], "there is no such run"),
         (["train", "CONFIG"], "--out"),
         (["train", "CONFIG", "--out", "OUT", "--path.log_snr", "4"], "must be a list"),
-        (["sample", "PLAIN", "--out", "OUT", "--guidance", "2"], "trained without classes"),
         (["sample", "RUN", "--out", "OUT", "--guidance", "2"], "add --class"),
         (["trian"], "train"),
         ([], "COMMAND"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_two(run, plain, tmp_path, capsys, monkeypatch, words, part):
+def test_bad_input_is_one_line_and_exit_code_two(run, tmp_path, capsys, monkeypatch, words, part):
     monkeypatch.chdir(tmp_path)
     named = {
         "RUN": run,
         "OUT": tmp_path / "out",
         "CONFIG": run.parent / "tiny.yaml",
         "STEER": ROOT / "configs" / "steer" / "anneal.yaml",
-        "PLAIN": plain,
         "NOWHERE": tmp_path / "nowhere",
         "CONFIG/x": run.parent / "tiny.yaml" / "x",
     }

@@ -84,6 +84,7 @@ def test_guidance_writes_draws_weights_pictures_and_a_summary(run, tmp_path, cap
     assert table(summary["cases"]).splitlines()[0] in said
 
 
+@pytest.mark.slow
 def test_a_reward_agrees_with_weighted_plain_draws(run, tmp_path):
     (case,) = steer(run, tmp_path, REWARD)["cases"]
     truth = case["judge"]["exact_target"]

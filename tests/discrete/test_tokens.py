@@ -142,7 +142,7 @@ def _without_last(state):
     return state._replace(tokens=state.tokens.at[-1].set(0))
 
 
-@pytest.mark.parametrize("bug", BUGS)
+@pytest.mark.parametrize("bug", ["mass forgotten", pytest.param("position lost", marks=pytest.mark.slow)])
 def test_planted_bugs_are_found(monkeypatch, bug):
     monkeypatch.setattr(correctors.DiscreteTarget, "reveal", BUGS[bug](correctors.DiscreteTarget.reveal))
     jax.clear_caches()
@@ -151,6 +151,7 @@ def test_planted_bugs_are_found(monkeypatch, bug):
     jax.clear_caches()
 
 
+@pytest.mark.slow
 def test_an_exponent_that_is_off_is_found():
     with pytest.raises(AssertionError):
         check_law(discrete.anneal(PRED, 2.3).feynman_kac(), 2.1 * Q)
@@ -163,12 +164,16 @@ def test_the_evidence_is_unbiased_for_four_particles():
     assert relative.std() > 0.02
 
 
-@pytest.mark.parametrize("potential", ["difference", "terminal", pytest.param("max", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "potential",
+    ["difference", pytest.param("terminal", marks=pytest.mark.slow), pytest.param("max", marks=pytest.mark.slow)],
+)
 def test_steered_sequences(potential):
     model = fk.steer(PRED, discrete.unmask(), reward, potential=potential, strength=1.3, intermediate="draws")
     check_law(model, Q + 1.3 * host_reward(STATES))
 
 
+@pytest.mark.slow
 def test_a_target_can_be_steered():
     target = discrete.guidance(PRED_OTHER, PRED, 1.8)
     check_law(fk.steer(target, discrete.unmask("confidence"), reward), LAWS["guidance"][1] + host_reward(STATES))

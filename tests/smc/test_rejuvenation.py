@@ -171,6 +171,7 @@ def test_duplicates_separate_and_the_tempered_law_is_reached(make):
     assert float(mean.standard_error) <= 0.01
 
 
+@pytest.mark.slow
 def test_moves_happen_only_after_a_resampling():
     model, log_density = frozen()
     seen = smc.rejuvenated(model, lambda t: random_walk(lambda x: log_density(x, t), 0.3), 3, cost=(7, 2))

@@ -52,6 +52,7 @@ def test_rows_do_not_depend_on_each_other():
     assert not np.array_equal(runs[1].particles[0], runs[1].particles[1])
 
 
+@pytest.mark.slow
 def test_evidence_of_each_condition():
     out = smc.run_each(KEY, build, CONDITIONS, walks.GRID, 4096)
     for i in range(3):

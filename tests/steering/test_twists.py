@@ -51,16 +51,12 @@ def test_the_exact_twist_leaves_no_variance():
         pred, solver, lambda x: SLOPE * x[0], lambda s: jnp.ones_like(s), proposal="twisted",
         intermediate=steering.learned(value),
     )  # fmt: skip
-    out = fk.check(fk.run_smc(KEY, model, grid, 512, fk.smc.adaptive(fk.smc.systematic, 0.0)))
+    never = fk.smc.adaptive(fk.smc.systematic, 0.0)
+    out = fk.check(fk.run_smc(KEY, model, grid, 512, never, collect=lambda x, w, t: w))
     # The start is not twisted: its weights are those of the first promise, and every later increment is constant.
-    first = fk.run_smc(KEY, model, grid[:2], 512, fk.smc.adaptive(fk.smc.systematic, 0.0), collect=lambda x, w, t: w)
-    steps = fk.run_smc(
-        KEY, model, grid, 512, fk.smc.adaptive(fk.smc.systematic, 0.0), collect=lambda x, w, t: w
-    ).collected
+    steps = out.collected
     assert float(jnp.max(jnp.var(jnp.diff(steps, axis=0), axis=1))) <= 1e-10
-    assert float(jnp.var(out.log_weights - first.collected[0])) <= 1e-10
-    plain = fk.run_smc(KEY, fk.steer(pred, solver, lambda x: SLOPE * x[0]), grid, 512)
-    assert float(jnp.var(plain.log_weights)) > 1e-3
+    assert float(jnp.var(out.log_weights - steps[0])) <= 1e-10
 
 
 @pytest.mark.parametrize(
@@ -119,6 +115,7 @@ def test_adaptive_ramp_goes_as_far_as_the_ess_it_was_asked_for():
     assert bound >= 3
 
 
+@pytest.mark.slow
 def test_rewards_combine_and_their_weights_compile_nothing():
     traces = []
 
