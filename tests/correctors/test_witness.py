@@ -32,7 +32,7 @@ def disagreement(known):
     return np.max(np.abs(seen.log_excess - expected)), np.max(np.abs(seen.starts - starts)) / starts.std()
 
 
-@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("known", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_particles_weigh_as_witnesses_what_they_weighed_in_the_run(known):
     weights, starts = disagreement(known)
     assert weights <= 0.01
