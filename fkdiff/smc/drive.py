@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from fkdiff.core import Array, FkdiffWarning, Key, PyTree, one_key
 from fkdiff.core.progress import progress
 from fkdiff.smc import arguments, engine
-from fkdiff.smc.feynman_kac import MoveInfo, Population
+from fkdiff.smc.feynman_kac import MoveInfo
 from fkdiff.smc.resampling import Resampler, adaptive, systematic
 from fkdiff.smc.result import SMCResult
 from fkdiff.smc.weights import ess
@@ -103,16 +103,7 @@ def drive(
             stopped = True
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *steps) if steps else _no_steps(state)
     reached = times[: len(steps) + 1]
-    out = engine.finish(
-        Population(_never, _never, extract=lambda particles: halves.extract(particles)),
-        state,
-        reached,
-        first,
-        stacked,
-        resample,
-        None,
-        on_nan,
-    )
+    out = engine.close(halves.extract, state, reached, first, stacked, resample)
     if stopped:
         warnings.warn(
             f"stopped at step {len(steps)} of {total}: the population is that of t = {float(reached[-1]):.4g}, and the "
@@ -127,7 +118,7 @@ class _Whole:
     """A pure model: one compiled step at a time."""
 
     def __init__(self, model):
-        self.model, self.extract = model, getattr(model, "extract", None) or (lambda particles: particles)
+        self.model, self.extract = model, getattr(model, "extract", None)
 
     def begin(self, key, t, num_particles, on_nan):
         return _init(key, self.model, num_particles, t, on_nan)
@@ -141,8 +132,6 @@ class _Whole:
 
 class _Halves:
     """A model with a question for the host in the middle of every step."""
-
-    refresh = None
 
     def __init__(self, model: HostModel):
         self.model, self.extract = model, model.extract
@@ -158,10 +147,6 @@ class _Halves:
     def end(self, state, on_nan):
         answers = self.model.ask(self.model.extract(state.particles))
         return _owe(self.model, state, answers, on_nan)
-
-
-def _never(*_):
-    raise NotImplementedError("a finished run neither draws nor moves")
 
 
 def _no_steps(state) -> engine.StepInfo:

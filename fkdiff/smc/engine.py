@@ -12,6 +12,7 @@ particles and the dead among them, into the normaliser.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -187,7 +188,7 @@ def finish(
     on_nan: str = "error",
     chunk: int | None = None,
 ) -> SMCResult:
-    """Applies the model's final potential and `extract`, and closes the normaliser.
+    """Applies the model's final potential, and closes.
 
     Args:
         model: As in `init`.
@@ -204,6 +205,19 @@ def finish(
     final, extract = getattr(model, "final", None), getattr(model, "extract", None)
     if final is not None:
         state = settle(state, final(state.particles), on_nan)
+    return close(extract, state, grid, first_ess, steps, resample, collected)
+
+
+def close(
+    extract: Callable | None,
+    state: SMCState,
+    grid: Array,
+    first_ess: Array,
+    steps: StepInfo,
+    resample: Resampler | None = None,
+    collected: Any = None,
+) -> SMCResult:
+    """The result of a state as it stands: what `extract` makes of its particles, and the normaliser closed."""
     particles = state.particles if extract is None else extract(state.particles)
     log_weights = state.log_weights
     nan = holds_nan(particles, log_weights.shape[0]) & (log_weights > -jnp.inf)
@@ -211,7 +225,8 @@ def finish(
     total, _ = compensated_add(state.log_normalizer, state.compensation, log_mean_exp(log_weights))
     info = SMCInfo(
         times=grid,
-        ess=jnp.concatenate([first_ess[None], steps.ess[:-1], ess(log_weights)[None]]),
+        # A run that was stopped before its first step has one time, and its ESS is the last one.
+        ess=jnp.concatenate([first_ess[None], steps.ess[:-1], ess(log_weights)[None]])[-grid.shape[0] :],
         residual=steps.residual,
         resampled=steps.resampled,
         spread=steps.spread,

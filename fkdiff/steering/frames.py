@@ -8,6 +8,7 @@ factor, once per step for all particles.
 
 from __future__ import annotations
 
+import abc
 from typing import Any
 
 import equinox as eqx
@@ -29,25 +30,25 @@ class Frame(eqx.Module):
     mean: eqx.AbstractVar[Array]
     variance: eqx.AbstractVar[Array]
 
+    @abc.abstractmethod
     def covariance(self, spectrum: Array, floor: Array) -> Array:
         """floor I + A Q diag(h) Qᵀ Aᵀ in the coordinates of observations: (m,) or (m, m)."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def turned(self, residual: Array) -> Array:
         """An observation, (m,), in its coordinates."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def push(self, gain: Array, x: Array) -> Array:
         """A Q diag(h) Qᵀ x in those coordinates: (d,) to (m,)."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def pull(self, gain: Array, y: Array) -> Array:
         """Its transpose, Q diag(h) Qᵀ Aᵀ y: (m,) to (d,)."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def color(self, deviation: Array, noise: Array) -> Array:
         """A draw of N(0, Q diag(deviation²) Qᵀ) from standard noise, (d,)."""
-        raise NotImplementedError
 
 
 class Isotropic(Frame):

@@ -11,6 +11,7 @@ C = 0 and little noise, a long step would overshoot by orders of magnitude. Any 
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -31,9 +32,9 @@ Push = Callable[[Array], Array]
 class Gradient(Guidance):
     """A twist whose gradient moves the mean of a step; one gives `twist`."""
 
+    @abc.abstractmethod
     def twist(self, problem: Problem, residual: Array, t: Array, push: Push) -> tuple[Array, Array, Array]:
         """log ψ, its gradient with respect to the estimate x̂, (d,), and the misfit."""
-        raise NotImplementedError
 
     def start(self, key: Key, problem: Problem) -> tuple[Array, Array]:
         mean, spectrum = problem.start()

@@ -6,6 +6,7 @@ leaves the law alone, since what has been paid is settled at the end; a random o
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -28,6 +29,7 @@ class Guess(eqx.Module):
 
     reads_model: eqx.AbstractClassVar[bool]
 
+    @abc.abstractmethod
     def __call__(
         self,
         key: Key,
@@ -39,7 +41,6 @@ class Guess(eqx.Module):
         t: Array,
     ) -> Array:
         """R at one particle."""
-        raise NotImplementedError
 
 
 class CleanEstimate(Guess):

@@ -58,6 +58,8 @@ class HostSteering(eqx.Module):
 
     parts: Steering
 
+    fixed_start = True
+
     @classmethod
     def build(cls, parts: Steering) -> HostSteering:
         """From the parts of a steered model, whose reward is a `HostReward`."""
@@ -71,12 +73,7 @@ class HostSteering(eqx.Module):
     @property
     def time_range(self) -> tuple[Array, Array]:
         """Where the model lives in time."""
-        return self.parts.pred.path.t_min, self.parts.pred.path.t_max
-
-    @property
-    def fixed_start(self) -> bool:
-        """The first particles are noise."""
-        return True
+        return self.parts.time_range
 
     def ask(self, examples: Array) -> Array:
         """λ r of a batch, on the host."""

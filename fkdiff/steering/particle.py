@@ -61,6 +61,11 @@ class Steering(eqx.Module):
     potential: str = eqx.field(static=True)
     twisted: bool = eqx.field(static=True)
 
+    @property
+    def time_range(self) -> tuple[Array, Array]:
+        """Where the model lives in time: its first particles are noise at t_min."""
+        return self.pred.path.t_min, self.pred.path.t_max
+
     def nats(self, x: Array) -> Array:
         """λ r(x)."""
         return self.strength * scalar_reward(self.reward, x)

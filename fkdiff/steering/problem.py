@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import NamedTuple
 
 import equinox as eqx
@@ -77,16 +78,16 @@ class Guidance(eqx.Module):
 
     jvps: eqx.AbstractClassVar[int]
 
+    @abc.abstractmethod
     def start(self, key: Key, problem: Problem) -> tuple[Array, Array]:
         """A position at t_min, and log M − log M̃ of it."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def look(self, problem: Problem, x: Array, t: Array, memory: PyTree) -> tuple[State, Array, PyTree]:
         """The state at a new position, log ψ there, and the hint for the next step. One evaluation."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def step(
         self, key: Key, problem: Problem, particle: Guided, transition: Transition, t0: Array, t1: Array
     ) -> tuple[Array, Array]:
         """The next position, and log M − log M̃ of it, M being `transition`."""
-        raise NotImplementedError

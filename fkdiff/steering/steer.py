@@ -115,5 +115,5 @@ def steer(
         fault=parts.fault,
         evaluations=solver.evaluations,
         jvps=int(twisted and guess.reads_model),
-        time_range=(pred.path.t_min, pred.path.t_max),
+        time_range=parts.time_range,
     )

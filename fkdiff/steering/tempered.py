@@ -61,6 +61,7 @@ class Tempered(eqx.Module):
 
     parts: Steering
 
+    fixed_start = True
     refresh = None
     refresh_cost = (0, 0)
 
@@ -72,12 +73,7 @@ class Tempered(eqx.Module):
     @property
     def time_range(self) -> tuple[Array, Array]:
         """Where the model lives in time."""
-        return self.parts.pred.path.t_min, self.parts.pred.path.t_max
-
-    @property
-    def fixed_start(self) -> bool:
-        """The first particles are noise."""
-        return True
+        return self.parts.time_range
 
     def _info(self, start: bool, *times: Array) -> MoveInfo:
         solver, parts = self.parts.solver, self.parts

@@ -167,20 +167,22 @@ def test_drive_is_run_smc_and_a_host_reward_is_that_reward():
     assert calls == [128] * (len(GRID) + 1)
 
 
-def test_an_interrupt_keeps_what_was_reached():
+@pytest.mark.parametrize("reached", [3, pytest.param(0, marks=pytest.mark.slow)])
+def test_an_interrupt_keeps_what_was_reached(reached):
     calls = []
 
     def reward(batch):
         calls.append(1)
-        if len(calls) == 5:  # the start, three steps, and in the middle of the fourth
+        if len(calls) == reached + 2:  # the start, the steps reached, and in the middle of the next
             raise KeyboardInterrupt
         return batch[:, 0]
 
-    with pytest.warns(fk.FkdiffWarning, match="stopped at step 3 of 10"):
+    with pytest.warns(fk.FkdiffWarning, match=f"stopped at step {reached} of 10"):
         out = fk.drive(KEY, fk.steer(PRED, SOLVER, steering.host(reward)), GRID, 64, show=False)
-    assert out.info.times.tolist() == GRID[:4].tolist()
+    assert out.info.times.tolist() == GRID[: reached + 1].tolist()
+    assert out.info.ess.shape == out.info.times.shape
     whole = fk.run_smc(KEY, fk.steer(PRED, SOLVER, lambda x: x[0]), GRID, 64, collect=lambda x, w, t: x)
-    np.testing.assert_allclose(out.particles, whole.collected[3], atol=1e-4)
+    np.testing.assert_allclose(out.particles, whole.collected[reached], atol=1e-4)
     assert bool(jnp.all(jnp.isfinite(out.log_weights)))
 
 
