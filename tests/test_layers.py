@@ -21,6 +21,8 @@ LAYERS = {
     "correctors": {"prediction", "smc"},
     "discrete": {"smc"},
     "steering": {"solvers", "smc", "discrete"},
+    "diagnostics": {"prediction", "smc"},
+    "gradients": {"mcmc", "smc"},
     "interop": {"prediction", "mcmc"},
     "nn": {"core"},
     "train": {"targets", "solvers", "nn"},

@@ -6,6 +6,8 @@
 - `status`: failure codes that ride through compiled code, and their sentences
 - `arguments`: what an argument must be: keys, counts, numbers
 - `concrete`: what is known now and what is being traced
+- `density`: `LogDensity`: weighted terms whose values and gradients are evaluated once
+- `refusal`: derivatives that would be wrong raise a sentence
 - `errors` (one level up, free of JAX): sentences with the argument, what came and the next action
 - `progress`: a bar on a terminal, lines elsewhere
 - `checking`: `check`, the host boundary where a status becomes an exception or a warning
@@ -20,8 +22,12 @@ from fkdiff.core.arguments import whole as whole
 from fkdiff.core.checking import check as check
 from fkdiff.core.concrete import concrete as concrete
 from fkdiff.core.concrete import traced as traced
+from fkdiff.core.density import Evaluation as Evaluation
+from fkdiff.core.density import LogDensity as LogDensity
+from fkdiff.core.density import log_density as log_density
 from fkdiff.core.keys import particle_keys as particle_keys
 from fkdiff.core.keys import stream as stream
+from fkdiff.core.refusal import refused as refused
 from fkdiff.core.status import Status as Status
 from fkdiff.core.status import worst as worst
 from fkdiff.core.trees import chunked_vmap as chunked_vmap

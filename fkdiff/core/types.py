@@ -18,10 +18,17 @@ class Kernel(NamedTuple):
 
     `init(key, position) -> state` and `step(key, state) -> (state, info)`; the state holds what the next
     step needs (with the position under `.position`), the info what a diagnostic needs.
+
+    Attributes:
+        init: See above.
+        step: See above.
+        gradient: What a derivative through `step` is: "pathwise" (right as it stands) or "refused" (a decision is made
+            on the way, whose probability a pathwise derivative would drop: see `fkdiff.gradients`).
     """
 
     init: Callable[..., Any]
     step: Callable[..., Any]
+    gradient: str = "refused"
 
 
 class Transition(NamedTuple):

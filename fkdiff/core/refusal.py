@@ -1,0 +1,28 @@
+"""Gradients that would be silently wrong are refused, with the name of the identity that is right."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+
+from fkdiff.core.types import PyTree
+from fkdiff.errors import FkdiffError
+
+
+def refused(tree: PyTree, sentence: str) -> PyTree:
+    """`tree` itself; differentiating through it raises `sentence` when the derivative is traced.
+
+    Where no derivative flows, it costs nothing: it disappears when compiled.
+    """
+    return jax.tree.map(lambda leaf: _refusing(sentence, leaf), tree)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _refusing(sentence: str, leaf):
+    return leaf
+
+
+@_refusing.defjvp
+def _raise(sentence: str, primals, tangents):
+    raise FkdiffError(sentence)
