@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from benchmarks.common import arguments, folder, save
-from fkdiff.cli.record import table
+from fkdiff.cli.examples import table
 
 
 def main() -> None:

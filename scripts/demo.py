@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from fkdiff.cli.record import table
+from fkdiff.cli.examples import table
 
 TASKS = {
     "guidance": "digits 3, 5 and 8, guided at scale 3",

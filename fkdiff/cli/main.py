@@ -83,14 +83,15 @@ def build_parser() -> argparse.ArgumentParser:
 
     steer = command(
         "steer",
-        "draw exactly weighted samples of a guided, annealed, composed or rewarded model",
+        "draw exactly weighted samples of a guided, annealed, composed, rewarded or conditioned model",
         add_help=False,
-        usage="fkdiff steer RUN --config CONFIG --out OUT [--KEY VALUE ...]",
+        usage="fkdiff steer RUN --config CONFIG --out OUT [--observation FILE] [--KEY VALUE ...]",
         epilog="Any key of the config may be set on the command line, as in --engine.num_particles 1024.",
     )
     steer.add_argument("run", type=Path, metavar="RUN", help="run folder")
     steer.add_argument("--config", type=Path, required=True, help="YAML file, for example configs/steer/guidance.yaml")
     steer.add_argument("--out", type=Path, required=True, help="output folder; must not exist yet")
+    steer.add_argument("--observation", type=Path, metavar="FILE", help="for task.kind inverse: what was seen, a .npy")
     steer.add_argument("-h", "--help", action=_KeysHelp)
 
     info = command("info", "say what a run folder holds")

@@ -13,12 +13,11 @@ import numpy as np
 
 from fkdiff import smc
 from fkdiff.cli.baselines import Budget
+from fkdiff.cli.case import Case
 from fkdiff.cli.steer_config import Engine, SteerConfig
-from fkdiff.cli.tasks import Case
-from fkdiff.core import check
+from fkdiff.core import Array, check
 from fkdiff.core.keys import Use, seed_key, stream
 from fkdiff.errors import FkdiffWarning
-from fkdiff.paths import Path, grid
 from fkdiff.smc import SMCResult
 
 
@@ -55,7 +54,7 @@ def sample(case: Case, config: SteerConfig, number: int) -> Outcome:
     """Runs the engine and the heuristic."""
     key = jax.random.fold_in(seed_key(config.seed), number)
     start = time.perf_counter()
-    result, log_z, doubts = populations(key, case.model(config.engine), case.path, config.engine)
+    result, log_z, doubts = populations(key, case.model(config.engine), case.times(config.engine), config.engine)
     seconds = time.perf_counter() - start
     draws = smc.resample(stream(key, Use.RESAMPLE), result, config.num_samples)
     start = time.perf_counter()
@@ -67,9 +66,9 @@ def sample(case: Case, config: SteerConfig, number: int) -> Outcome:
     return Outcome(case, result, log_z, np.asarray(draws), np.asarray(plain), (seconds, waited), cost, doubts)
 
 
-def populations(key, model, path: Path, engine: Engine) -> tuple[SMCResult, tuple[float, float, bool], list[str]]:
+def populations(key, model, times: Array, engine: Engine) -> tuple[SMCResult, tuple[float, float, bool], list[str]]:
     """One population, or several pooled, of a model: the result, log Z with its error, and what is doubtful."""
-    times, rule = grid(engine.num_steps, path), smc.adaptive(smc.systematic, engine.resample_threshold)
+    rule = smc.adaptive(smc.systematic, engine.resample_threshold)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FkdiffWarning)
         if engine.num_populations == 1:

@@ -25,28 +25,29 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
     from fkdiff.cli.cache import enable_cache
 
     enable_cache()
-    return steer(arguments.run, config, out)
+    return steer(arguments.run, config, out, arguments.observation)
 
 
-def steer(run_folder: Path, config: SteerConfig, out: Path) -> int:
-    """Steers a trained model as `config` says and writes `out`: draws, weights, pictures, a summary.
+def steer(run_folder: Path, config: SteerConfig, out: Path, observation: Path | None = None) -> int:
+    """Steers a trained model as `config` says and writes `out`: draws, weights, pictures or text, a summary.
 
-    OUT/particles.npz     per case: weighted particles, equally weighted draws, draws of the heuristic
-    OUT/samples.png       draws, exact above and heuristic below
+    OUT/particles.npz     per case: weighted particles, equally weighted draws, draws of the baseline
+    OUT/samples.png       draws, exact above and the baseline below; samples.txt for text
     OUT/report_CASE.png   ESS, R, log-weights, ancestors, samples
-    OUT/summary.json      figures, the judge's verdict, the config
+    OUT/summary.json      figures, verdicts, the config
     """
-    from fkdiff.cli import record, tasks
+    from fkdiff.cli import record
+    from fkdiff.cli.families import family_of
     from fkdiff.cli.outcome import sample
-    from fkdiff.cli.verdict import contradictions, judged
+    from fkdiff.cli.verdict import contradictions
     from fkdiff.train.run import load_run
 
     loaded = load_run(run_folder)
-    outcomes = []
-    for number, case in enumerate(tasks.cases(config, loaded)):
+    family, outcomes = family_of(config, loaded, observation), []
+    for number, case in enumerate(family.cases(config, loaded, observation)):
         outcomes.append(sample(case, config, number))
         print(record.row(outcomes[-1]), flush=True)
-    verdicts = judged(outcomes, config, loaded)
+    verdicts = family.judged(outcomes, config, loaded)
     cases: list[dict[str, Any]] = [
         record.facts(o) | ({"judge": verdicts[i]} if verdicts else {}) for i, o in enumerate(outcomes)
     ]
@@ -55,10 +56,10 @@ def steer(run_folder: Path, config: SteerConfig, out: Path) -> int:
             print(f"{case['case']}\n  doubt: {doubt}", flush=True)
         case["doubts"].extend(found)
     with fresh_folder(out) as folder:
-        record.write(folder, outcomes, cases, config, run_folder, loaded)
-    print(record.table(cases))
+        names = record.write(folder, outcomes, cases, family.sheet(outcomes, loaded), config, run_folder, loaded)
+    print(family.table(cases))
     if verdicts:
-        print(record.LEGEND)
-    for name in ("samples.png", *(f"report_{record.slug(o)}.png" for o in outcomes), "summary.json"):
+        print(family.legend)
+    for name in names:
         print(f"  {out / name}")
     return 0

@@ -97,6 +97,80 @@ class Steering(Section):
         return self
 
 
+Pair = tuple[Annotated[int, Field(ge=0, le=4096)], Annotated[int, Field(ge=0, le=4096)]]
+
+
+class Inpainting(Section):
+    """All pixels are seen but those of a rectangle: rows[0] ≤ row < rows[1], and so for columns."""
+
+    kind: Literal["inpainting"] = "inpainting"
+    rows: Pair = (2, 8)
+    columns: Pair = (2, 6)
+
+
+class SuperResolution(Section):
+    """Means of blocks of factor × factor pixels are seen."""
+
+    kind: Literal["super_resolution"] = "super_resolution"
+    factor: Annotated[int, Field(ge=2, le=64)] = 2
+
+
+class Deblurring(Section):
+    """Every pixel is seen blurred by binomial weights, `width` pixels wide in each direction."""
+
+    kind: Literal["deblurring"] = "deblurring"
+    width: Literal[3, 5, 7] = 3
+
+
+class Matrix(Section):
+    """Any linear combinations of the coordinates, one per row."""
+
+    kind: Literal["matrix"] = "matrix"
+    rows: Annotated[tuple[tuple[Finite, ...], ...], Field(min_length=1, max_length=256)]
+
+
+class Inverse(Section):
+    """The posterior of x given y = A x + noise ξ by `fkdiff.inverse`, ancestral steps guided towards y and weighted.
+
+    y comes from a file (`--observation FILE.npy`), or is made from held-out examples, which then judge the answer.
+    `engine.step`, `noise` and `control` are for correctors and are not used.
+    """
+
+    kind: Literal["inverse"] = "inverse"
+    operator: Annotated[Inpainting | SuperResolution | Deblurring | Matrix, Field(discriminator="kind")]
+    noise: Positive = 0.2  # standard deviation of the observation's noise, in units of the model's data
+    label: Label | None = None
+    proposal: Literal["adapted", "pigdm", "tmpd", "dps"] = "adapted"
+    baseline: Literal["adapted", "pigdm", "tmpd", "dps"] = "pigdm"  # run without weights, for comparison
+    held_out: Annotated[tuple[Label, ...], Field(min_length=1, max_length=64)] = (0, 1, 2)  # which of them are observed
+
+
+class Words(Section):
+    """strength × log((known + ½)/(words + 1)): the share of words that are on a list, in nats.
+
+    Without a list, the words that the reference part of the corpus has twice or more.
+    """
+
+    kind: Literal["words"] = "words"
+    words: Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=10_000)] = ()
+    strength: Finite = 8.0
+
+
+class Text(Section):
+    """q(text | prompt)^beta e^{r(text)} of a masked model of characters; without a reward the power alone.
+
+    One character is revealed per step; `engine.num_steps`, `step`, `noise` and `control` are not used.
+    """
+
+    kind: Literal["text"] = "text"
+    prompt: Annotated[str, Field(max_length=4096)] = ""
+    beta: Positive = 1.0
+    reward: Words | None = Words()
+    potential: Literal["difference", "max", "sum", "terminal"] = "difference"
+    completions: Annotated[int, Field(ge=1, le=256)] = 4  # of the text, for the reward on the way
+    order: Literal["random", "left-to-right", "confidence"] = "random"
+
+
 class Engine(Section):
     """How the particles move; see `WeightedSDE.feynman_kac` and `run_smc`."""
 
@@ -112,7 +186,7 @@ class Engine(Section):
 class SteerConfig(Section):
     """A steering run, whole."""
 
-    task: Annotated[Guidance | Anneal | Product | Reward | Steering, Field(discriminator="kind")]
+    task: Annotated[Guidance | Anneal | Product | Reward | Steering | Inverse | Text, Field(discriminator="kind")]
     engine: Engine = Engine()
     num_samples: Count = 100
     seed: Seed = 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from pathlib import Path as FilePath
+from typing import Any
 
 import jax.numpy as jnp
 
 from fkdiff import correctors
-from fkdiff.cli.baselines import Baseline, best_of, uncorrected
+from fkdiff.cli.baselines import best_of, uncorrected
+from fkdiff.cli.case import Case, on_path
 from fkdiff.cli.steer_config import (
     Anneal,
     ClassLogit,
@@ -21,11 +22,9 @@ from fkdiff.cli.steer_config import (
     SteerConfig,
     Steering,
 )
-from fkdiff.core import Array
 from fkdiff.correctors import WeightedSDE
 from fkdiff.errors import FkdiffError, require
 from fkdiff.evaluate.judge import digit_reward
-from fkdiff.paths import Path
 from fkdiff.solvers import ddim
 from fkdiff.steering import adaptive_ramp, ink_budget, steer
 from fkdiff.train.data import DIGIT_MEAN, DIGIT_SCALE
@@ -38,40 +37,16 @@ RAMPS = {
 }
 
 
-class Case(NamedTuple):
-    """One target of a task.
-
-    Attributes:
-        name: For tables and file names.
-        path: The path that the time grid follows.
-        model: `model(engine)`: what `run_smc` runs.
-        baseline: What people do without weights, at equal cost.
-        asked: The class that every draw should be of; None where no class was asked.
-        formula: The law in words.
-        log_z_bound: The most that log Z can be for models that agree with each other; None where nothing bounds it.
-        reward: λ r of ONE example, where the law is the model's times e^{λr}.
-    """
-
-    name: str
-    path: Path
-    model: Callable[[Engine], Any]
-    baseline: Baseline
-    asked: int | None
-    formula: str
-    log_z_bound: float | None = None
-    reward: Callable[[Array], Array] | None = None
-
-
 def corrected(name: str, target: WeightedSDE, asked: int | None, formula: str, **facts: Any) -> Case:
     """A case whose law is a corrector's target; the baseline is its uncorrected heuristic."""
 
     def model(engine: Engine) -> Any:
         return target.feynman_kac(engine.step, engine.noise, engine.control)
 
-    return Case(name, target.path, model, uncorrected(target), asked, formula, **facts)
+    return Case(name, on_path(target.path), model, uncorrected(target), asked, formula, **facts)
 
 
-def cases(config: SteerConfig, run: LoadedRun) -> list[Case]:
+def cases(config: SteerConfig, run: LoadedRun, observation: FilePath | None = None) -> list[Case]:
     """The targets of a task, one per class asked for.
 
     Raises:
@@ -130,7 +105,7 @@ def _steering(task: Steering, run: LoadedRun) -> list[Case]:
         )
 
     facts = _rewarded(task, reward, asked, formula)
-    return [Case(task.reward.kind, pred.path, model, best_of(pred, solver, facts["reward"]), **facts)]
+    return [Case(task.reward.kind, on_path(pred.path), model, best_of(pred, solver, facts["reward"]), **facts)]
 
 
 def _rewarded(task: Reward | Steering, reward, asked: int | None, formula: str) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def class_by_class(task: Anneal, config: SteerConfig, run: LoadedRun) -> Expecte
         key = jax.random.fold_in(stream(seed_key(config.seed), Use.PROBE), label)
         target = anneal(run.given(label), task.beta)
         model = target.feynman_kac(engine.step, engine.noise, engine.control)
-        _, (log_z, error, _), _ = populations(key, model, target.path, engine)
+        _, (log_z, error, _), _ = populations(key, model, grid(engine.num_steps, target.path), engine)
         log_masses.append(task.beta * np.log(share) + log_z)
         errors.append(error)
     log_z = float(np.logaddexp.reduce(log_masses))

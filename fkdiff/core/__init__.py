@@ -8,6 +8,7 @@
 - `concrete`: what is known now and what is being traced
 - `density`: `LogDensity`: weighted terms whose values and gradients are evaluated once
 - `refusal`: derivatives that would be wrong raise a sentence
+- `memory`: exhaustion as a sentence
 - `errors` (one level up, free of JAX): sentences with the argument, what came and the next action
 - `progress`: a bar on a terminal, lines elsewhere
 - `checking`: `check`, the host boundary where a status becomes an exception or a warning
@@ -27,6 +28,7 @@ from fkdiff.core.density import LogDensity as LogDensity
 from fkdiff.core.density import log_density as log_density
 from fkdiff.core.keys import particle_keys as particle_keys
 from fkdiff.core.keys import stream as stream
+from fkdiff.core.memory import enough_memory as enough_memory
 from fkdiff.core.refusal import refused as refused
 from fkdiff.core.status import Status as Status
 from fkdiff.core.status import worst as worst

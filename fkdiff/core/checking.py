@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Protocol, TypeVar
 
+from fkdiff.core.memory import enough_memory
 from fkdiff.errors import FkdiffError, FkdiffWarning
 
 
@@ -29,13 +30,15 @@ def check(result: R) -> R:
         The same object, so that `out = fk.check(fk.run_smc(...))` reads as one line.
 
     Raises:
-        FkdiffError: The run failed (extinction, NaN, +inf, exponents that cannot be normalised).
+        FkdiffError: The run failed (extinction, NaN, +inf, exponents that cannot be normalised), or the device's memory
+            did not hold it.
 
     Warns:
         FkdiffWarning: Weights collapsed, a mode starved (R > 2), or few ancestors survive. Each sentence
             names the entry of `fkdiff/SYMPTOMS.md` that lists causes and fixes.
     """
-    errors, doubts = result.problems()
+    with enough_memory():  # what was dispatched fails where it is first looked at
+        errors, doubts = result.problems()
     if errors:
         raise FkdiffError(errors[0])
     for sentence in doubts:

@@ -2,6 +2,7 @@
 
 - `processes`: `masked` and `uniform` noise; t = 0 is noise, t = 1 is data
 - `predictor`: `denoiser`: any function as a `DiscretePredictor`
+- `infilling`: `infill`: a denoiser that is told some of the tokens (prompts)
 - `sampling`: `sample`, `transition`: plain ancestral sampling
 - `correctors`: `anneal`, `product`, `guidance` of masked denoisers, exactly, by the chain rule
 - `enumerated`: laws as tables, with exact denoisers; `ising`
@@ -21,6 +22,7 @@ from fkdiff.discrete.correctors import unmask as unmask
 from fkdiff.discrete.enumerated import Enumerated as Enumerated
 from fkdiff.discrete.enumerated import enumerated as enumerated
 from fkdiff.discrete.enumerated import ising as ising
+from fkdiff.discrete.infilling import infill as infill
 from fkdiff.discrete.predictor import DiscretePredictor as DiscretePredictor
 from fkdiff.discrete.predictor import denoiser as denoiser
 from fkdiff.discrete.processes import Masked as Masked

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core import Array, Key, PyTree, Status, concrete, one_key, particle_keys, require, whole
+from fkdiff.core import Array, Key, PyTree, Status, concrete, enough_memory, one_key, particle_keys, require, whole
 from fkdiff.smc import arguments
 from fkdiff.smc.engine import Model
 from fkdiff.smc.estimate import Estimate
@@ -163,7 +163,8 @@ def replicate(
     resample = adaptive(systematic, 0.5) if resample is None else resample
     on_nan = arguments.check_choice(on_nan)
     keys = particle_keys(key, num_populations)
-    return Replicates(_run(keys, model, grid, num_particles, resample, chunk, collect, on_nan))
+    with enough_memory(f"num_particles={num_particles}"):
+        return Replicates(_run(keys, model, grid, num_particles, resample, chunk, collect, on_nan))
 
 
 @eqx.filter_jit

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key, one_key
+from fkdiff.core import Array, Key, enough_memory, one_key
 from fkdiff.smc import arguments, engine
 from fkdiff.smc.engine import Model
 from fkdiff.smc.resampling import Resampler, adaptive, systematic
@@ -45,7 +45,7 @@ def run_smc(
         `SMCResult`. Call `fkdiff.check` on it: numerical failures ride in its status and never raise by themselves.
 
     Raises:
-        FkdiffError: An argument, or the shape of a log-potential, is wrong.
+        FkdiffError: An argument, or the shape of a log-potential, is wrong, or the memory does not hold it.
 
     Cost: the model's own, plus O(N) per step; `info.evaluations` and `info.jvps` count model calls per particle.
     A second call with another key, or other leaf values in `model`, `grid` or `resample`, compiles nothing; functions
@@ -61,7 +61,9 @@ def run_smc(
     grid = arguments.check_times(grid, model)
     num_particles = arguments.check_count(num_particles)
     resample = adaptive(systematic, 0.5) if resample is None else resample
-    return _run(key, model, grid, num_particles, resample, chunk, collect, arguments.check_choice(on_nan))
+    on_nan = arguments.check_choice(on_nan)
+    with enough_memory(f"num_particles={num_particles}"):
+        return _run(key, model, grid, num_particles, resample, chunk, collect, on_nan)
 
 
 def trajectory(key, model, grid, num_particles, resample, chunk, collect, on_nan) -> SMCResult:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fkdiff.cli import cache, main
-from fkdiff.cli.record import table
+from fkdiff.cli.examples import table
 
 TRAIN = """
 data: {kind: digits}
@@ -181,8 +181,8 @@ def test_two_routes_to_log_z_that_disagree_are_doubted():
 
 
 def test_log_z_beyond_what_agreeing_models_allow_is_doubted():
+    from fkdiff.cli.case import Case
     from fkdiff.cli.outcome import disagreement
-    from fkdiff.cli.tasks import Case
 
     case = Case("class 3", None, None, None, 3, "", log_z_bound=4.6)  # type: ignore[arg-type]
     assert disagreement(case, (4.5, 0.1, False)) == []
@@ -204,3 +204,139 @@ def test_scripts_do_what_they_say(run, tmp_path, script):
     assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     again = subprocess.run([str(word) for word in line], capture_output=True, text=True, cwd=tmp_path)
     assert "exists; pass another --out" in again.stderr
+
+
+INVERSE = """
+task: {kind: inverse, operator: {kind: inpainting, rows: [3, 6], columns: [2, 6]}, noise: 0.5, held_out: [0, 5]}
+engine: {num_particles: 64, num_steps: 6}
+num_samples: 12
+"""
+
+
+@pytest.mark.slow
+def test_inverse_problems_write_what_was_seen_and_how_well_it_was_answered(run, tmp_path, capsys):
+    summary = steer(run, tmp_path, INVERSE)
+    assert [case["case"] for case in summary["cases"]] == ["held out 0", "held out 5"]
+    for case in summary["cases"]:
+        exact = case["judge"]["exact"]
+        assert 0 <= exact["covered"] <= 1
+        # The seen pixels are known up to noise, the hidden ones up to the spread of digits.
+        assert 0.5 <= exact["misfit"] <= 2
+        assert exact["rmse"] <= 1.0
+        assert case["evaluations"] == 7
+        assert f"{case['log_z']:.2f}" in capsys.readouterr().out or case is not summary["cases"][0]
+    assert (tmp_path / "out" / "samples.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "operator, shape",
+    [("{kind: super_resolution, factor: 2}", (4, 4)), ("{kind: deblurring, width: 3}", (8, 8))],
+)
+def test_a_person_observes(run, tmp_path, operator, shape):
+    """From a file; the answer explains it, which no other picture's answer does."""
+    from fkdiff import steering
+    from fkdiff.train.data import digits
+
+    seen = (
+        steering.downsample(2, (8, 8))
+        if shape == (4, 4)
+        else steering.blur(np.outer([1, 2, 1], [1, 2, 1]) / 16, (8, 8))
+    )
+    picture = digits("judge").examples[3].reshape(8, 8)
+    np.save(tmp_path / "y.npy", np.asarray(seen.apply(picture)))
+    config = f"task: {{kind: inverse, operator: {operator}, noise: 0.3}}\nengine: {{num_particles: 128, num_steps: 8}}"
+    summary = steer(run, tmp_path, config + "\nnum_samples: 4", "--observation", tmp_path / "y.npy")
+    (case,) = summary["cases"]
+    assert case["judge"]["exact"]["misfit"] <= 1.5
+    assert "rmse" not in case["judge"]["exact"]
+    with np.load(tmp_path / "out" / "particles.npz") as file:
+        draws = file["observation_0/draws"].reshape(-1, 8, 8)
+    other = digits("judge").examples[10].reshape(8, 8)
+    gap = [np.mean((draws.mean(axis=0) - truth) ** 2) for truth in (picture, other)]
+    assert gap[0] <= 0.5 * gap[1]
+
+
+@pytest.mark.parametrize(
+    "words, part",
+    [
+        (["--task.operator.rows", "8", "8"], "nothing of 8 × 8"),
+        (["--task.held_out", "9999"], "360 held-out"),
+        (["--observation", "ragged.npy"], "this operator gives (52,)"),
+        (["--observation", "nan.npy"], "NaN or infinity"),
+        (["--observation", "text.npy"], "not a .npy file"),
+        (["--observation", "absent.npy"], "No such file"),
+    ],
+)
+def test_observations_that_do_not_fit_are_refused(run, tmp_path, capsys, monkeypatch, words, part):
+    monkeypatch.chdir(tmp_path)
+    np.save("ragged.npy", np.zeros(7))
+    np.save("nan.npy", np.full(52, np.nan))
+    Path("text.npy").write_text("import os")
+    Path("steer.yaml").write_text(INVERSE)
+    assert main(["steer", str(run), "--config", "steer.yaml", "--out", "out", *words]) == 2
+    said = capsys.readouterr().err
+    assert part in said
+    assert said.count("\n") == 1
+    assert not Path("out").exists()
+
+
+TEXT_RUN = """
+data: {kind: pydoc_chars, length: 16}
+path: {kind: masked}
+model: {kind: transformer, width: 16, depth: 1, heads: 2}
+optim: {steps: 40, batch_size: 32, warmup: 5, learning_rate: 1e-2, ema_decay: 0.9}
+sampling: {num_samples: 2, num_steps: 4}
+"""
+TEXT = """
+task: {kind: text, prompt: "is ", reward: {kind: words, words: [a, is, it, the], strength: 3.0}}
+engine: {num_particles: 256, resample_threshold: 0.9}
+num_samples: 8
+"""
+
+
+@pytest.fixture(scope="module")
+def text_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("text")
+    (folder / "train.yaml").write_text(TEXT_RUN)
+    assert main(["train", str(folder / "train.yaml"), "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+@pytest.mark.slow
+def test_text_begins_as_told_and_agrees_with_weighted_plain_texts(text_run, tmp_path, capsys):
+    (case,) = steer(text_run, tmp_path, TEXT)["cases"]
+    truth = case["judge"]["exact_target"]
+    error = np.hypot(case["log_z_standard_error"], truth["log_z_standard_error"])
+    assert error <= 0.3
+    assert abs(case["log_z"] - truth["log_z"]) <= 5 * error
+    page = (tmp_path / "out" / "samples.txt").read_text().splitlines()
+    assert sum(line.startswith("'is ") for line in page) == 16
+    assert case["judge"]["exact"]["reward"] >= case["judge"]["heuristic"]["reward"] - 1.0
+    assert "5-gram" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_power_of_text_has_other_letters_than_its_heuristic(text_run, tmp_path):
+    power = TEXT.replace("{kind: words, words: [a, is, it, the], strength: 3.0}", "null, beta: 1.5")
+    (case,) = steer(text_run, tmp_path, power)["cases"]
+    assert case["baseline"] == "no weights"
+    assert case["log_z"] <= 0  # Σ q^β ≤ 1 for β > 1
+    assert np.isfinite(case["judge"]["exact"]["nats_per_character"])
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_text_is_refused(run, text_run, tmp_path, capsys):
+    (tmp_path / "text.yaml").write_text(TEXT)
+    (tmp_path / "guide.yaml").write_text(GUIDANCE)
+
+    def said(folder, config, *words):
+        line = ["steer", folder, "--config", tmp_path / config, "--out", tmp_path / "out", *words]
+        assert main([str(word) for word in line]) == 2
+        return capsys.readouterr().err
+
+    assert "text is for models of text" in said(run, "text.yaml")
+    assert "use task.kind=text" in said(text_run, "guide.yaml")
+    assert "task.prompt: text holds '\\xe9'" in said(text_run, "text.yaml", "--task.prompt", "é")
+    assert "a text of this model 16 in all" in said(text_run, "text.yaml", "--task.prompt", "a" * 16)
+    assert "--observation is for task.kind=inverse" in said(text_run, "text.yaml", "--observation", "y.npy")
