@@ -11,7 +11,7 @@ import numpy as np
 
 from fkdiff.core import Array, FkdiffError, Kernel, PyTree, Scalar, concrete, require, whole
 from fkdiff.mcmc.noise import normal_like
-from fkdiff.mcmc.states import UnadjustedInfo, real_position, step_length
+from fkdiff.mcmc.states import UnadjustedInfo, kernel_of, real_position, step_length
 from fkdiff.mcmc.trees import all_finite, axpy, like
 
 
@@ -104,4 +104,4 @@ def annealed_langevin(
         step_length("step_size", step_size),
         whole("num_steps", num_steps, 1, "the steps at each noise level"),
     )
-    return Kernel(kernel.init, kernel.step, "pathwise")
+    return kernel_of(kernel, "pathwise")

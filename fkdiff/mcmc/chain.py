@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core import Array, Kernel, Key, PyTree, concrete, expect, one_key, particle_keys, require, stream, whole
+from fkdiff.core import Array, Kernel, Key, PyTree, expect, one_key, particle_keys, require, stream, traced, whole
 from fkdiff.core.keys import Use
 from fkdiff.mcmc.states import real_position
 from fkdiff.mcmc.trees import described
@@ -42,15 +42,11 @@ class Chain(eqx.Module):
 
     def problems(self) -> tuple[list[str], list[str]]:
         """For `fkdiff.check`: a start that no step could leave, divergent steps, and chains that hardly move."""
-        known = [concrete(leaf) for leaf in (self.divergences, self.bad_start)]
-        divergences, bad = known
-        require(
-            divergences is not None and bad is not None, "check reads values, only outside jit; return the chain first."
-        )
-        still = np.asarray(divergences) == self.num_steps
-        if self.acceptance is not None:
-            still = still | (np.asarray(self.acceptance) == 0)
-        stuck = np.atleast_1d(np.asarray(bad) & still)
+        require(not traced(self.divergences), "check reads values, only outside jit; return the chain from it first.")
+        divergences, bad = np.asarray(self.divergences), np.asarray(self.bad_start)
+        acceptance = None if self.acceptance is None else np.asarray(self.acceptance)
+        still = divergences == self.num_steps if acceptance is None else acceptance == 0
+        stuck = np.atleast_1d(bad & still)
         errors, doubts = [], []
         if stuck.any():
             errors.append(
@@ -63,9 +59,9 @@ class Chain(eqx.Module):
                 f"{total} of {steps} steps were divergent, so the tails may be missed; use a smaller step size, an "
                 "inverse_mass, or another parametrisation (divergent-steps)."
             )
-        if self.acceptance is not None and float(np.mean(self.acceptance)) < 0.05 and not errors:
+        if acceptance is not None and not float(np.mean(acceptance)) >= 0.05:
             doubts.append(
-                f"the mean acceptance is {float(np.mean(self.acceptance)):.3f}: the chain hardly moves; use a smaller "
+                f"the mean acceptance is {float(np.mean(acceptance)):.3f}: the chain hardly moves; use a smaller "
                 "step size, such as fkdiff.mcmc.dual_averaging finds (stuck-chains)."
             )
         return errors, doubts

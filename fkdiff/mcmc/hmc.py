@@ -14,7 +14,7 @@ from fkdiff.core.concrete import concrete
 from fkdiff.core.density import Evaluation
 from fkdiff.mcmc import noise
 from fkdiff.mcmc.metric import Metric, metric
-from fkdiff.mcmc.states import MAX_ENERGY_ERROR, State, metropolis, start, step_length
+from fkdiff.mcmc.states import MAX_ENERGY_ERROR, State, kernel_of, metropolis, start, step_length
 from fkdiff.mcmc.trees import axpy, dot
 
 
@@ -129,4 +129,4 @@ def hmc(
         None if known is not None and known == 0 else spread,
         whole("num_steps", num_steps, 1, "the leapfrog steps of a trajectory"),
     )
-    return Kernel(kernel.init, kernel.step, "refused")
+    return kernel_of(kernel, "refused")

@@ -12,7 +12,7 @@ from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar
 from fkdiff.core import log_density as as_density
 from fkdiff.mcmc.metric import Metric, metric
 from fkdiff.mcmc.noise import normal_like
-from fkdiff.mcmc.states import MAX_ENERGY_ERROR, State, metropolis, start, step_length
+from fkdiff.mcmc.states import MAX_ENERGY_ERROR, State, kernel_of, metropolis, start, step_length
 from fkdiff.mcmc.trees import axpy, dot
 
 
@@ -84,4 +84,4 @@ def mala(log_density: Callable[[PyTree], Array], step_size: Scalar, inverse_mass
     References: Roberts and Tweedie (1996), section 1.4.2; Roberts and Rosenthal (1998).
     """
     kernel = Mala(as_density(log_density), step_length("step_size", step_size), metric(inverse_mass))
-    return Kernel(kernel.init, kernel.step, "refused")
+    return kernel_of(kernel, "refused")

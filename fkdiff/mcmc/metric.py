@@ -79,6 +79,8 @@ def metric(inverse_mass: PyTree | Metric | None) -> Metric:
     """
     if inverse_mass is None or isinstance(inverse_mass, Metric):
         return Metric(None, False) if inverse_mass is None else inverse_mass
+    if isinstance(inverse_mass, list | tuple) and all(np.ndim(leaf) == 0 for leaf in jax.tree.leaves(inverse_mass)):
+        inverse_mass = np.asarray(inverse_mass)  # nested lists of numbers
     try:
         given = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=jnp.result_type(float)), inverse_mass)
     except (TypeError, ValueError):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar, require
 from fkdiff.core import log_density as as_density
 from fkdiff.mcmc.noise import normal_like
-from fkdiff.mcmc.states import State, start, step_length, unadjusted
+from fkdiff.mcmc.states import State, kernel_of, start, step_length, unadjusted
 from fkdiff.mcmc.trees import axpy, like
 
 
@@ -80,7 +80,7 @@ def myula(
     kernel = Myula(
         as_density(log_density), prox, step_length("step_size", step_size), step_length("smoothing", smoothing)
     )
-    return Kernel(kernel.init, kernel.step, "pathwise")
+    return kernel_of(kernel, "pathwise")
 
 
 def soft_threshold(x: PyTree, smoothing: Scalar) -> PyTree:

@@ -12,7 +12,7 @@ from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar
 from fkdiff.core import log_density as as_density
 from fkdiff.mcmc.metric import Metric, metric
 from fkdiff.mcmc.noise import normal_like
-from fkdiff.mcmc.states import State, metropolis, start, step_length
+from fkdiff.mcmc.states import State, kernel_of, metropolis, start, step_length
 from fkdiff.mcmc.trees import axpy, dot
 
 
@@ -71,4 +71,4 @@ def random_walk(log_density: Callable[[PyTree], Array], scale: Scalar, inverse_m
     References: Metropolis et al. (1953); Roberts, Gelman and Gilks (1997).
     """
     kernel = RandomWalk(as_density(log_density), step_length("scale", scale), metric(inverse_mass))
-    return Kernel(kernel.init, kernel.step, "refused")
+    return kernel_of(kernel, "refused")

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar
 from fkdiff.core import log_density as as_density
 from fkdiff.mcmc import noise
-from fkdiff.mcmc.states import State, start, step_length, unadjusted
+from fkdiff.mcmc.states import State, kernel_of, start, step_length, unadjusted
 from fkdiff.mcmc.trees import axpy
 
 
@@ -67,4 +67,4 @@ def randomized_midpoint(log_density: Callable[[PyTree], Array], step_size: Scala
     References: Shen and Lee (2019), algorithm 1; He, Balasubramanian and Erdogdu (2020), equation 2, overdamped.
     """
     kernel = RandomizedMidpoint(as_density(log_density), step_length("step_size", step_size))
-    return Kernel(kernel.init, kernel.step, "pathwise")
+    return kernel_of(kernel, "pathwise")

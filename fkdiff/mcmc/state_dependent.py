@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar, require
 from fkdiff.core import log_density as as_density
 from fkdiff.mcmc.noise import normal_like
-from fkdiff.mcmc.states import State, start, step_length, unadjusted
+from fkdiff.mcmc.states import State, kernel_of, start, step_length, unadjusted
 from fkdiff.mcmc.trees import axpy, described, dtype_of
 
 
@@ -100,4 +100,4 @@ def state_dependent(
     """
     require(callable(diffusion), f"diffusion={diffusion!r} is not a function; pass diffusion(x) > 0.")
     kernel = StateDependent(as_density(log_density), diffusion, step_length("step_size", step_size))
-    return Kernel(kernel.init, kernel.step, "pathwise")
+    return kernel_of(kernel, "pathwise")

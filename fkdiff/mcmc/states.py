@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 
-from fkdiff.core import Array, Key, LogDensity, PyTree, Scalar, concrete, number, refused, require, select
+from fkdiff.core import Array, Kernel, Key, LogDensity, PyTree, Scalar, concrete, number, refused, require, select
 from fkdiff.core.density import Evaluation
 from fkdiff.mcmc import noise
 from fkdiff.mcmc.trees import like
@@ -60,6 +61,11 @@ class UnadjustedInfo(NamedTuple):
     """
 
     divergent: Array
+
+
+def kernel_of(module: Any, gradient: str) -> Kernel:
+    """A module's `init` and `step` as a kernel: functions that `jax.jit` can hash and whose arrays are leaves."""
+    return Kernel(Partial(type(module).init, module), Partial(type(module).step, module), gradient)
 
 
 def step_length(argument: str, value: Scalar) -> Array:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar
 from fkdiff.core import log_density as as_density
 from fkdiff.mcmc.noise import normal_like
-from fkdiff.mcmc.states import State, start, step_length, unadjusted
+from fkdiff.mcmc.states import State, kernel_of, start, step_length, unadjusted
 from fkdiff.mcmc.trees import axpy
 
 
@@ -60,4 +60,4 @@ def ula(log_density: Callable[[PyTree], Array], step_size: Scalar) -> Kernel:
     References: Roberts and Tweedie (1996), section 1.4.1.
     """
     kernel = Ula(as_density(log_density), step_length("step_size", step_size))
-    return Kernel(kernel.init, kernel.step, "pathwise")
+    return kernel_of(kernel, "pathwise")

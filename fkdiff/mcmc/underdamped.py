@@ -14,7 +14,7 @@ from fkdiff.core import log_density as as_density
 from fkdiff.core.density import Evaluation
 from fkdiff.mcmc.metric import Metric, metric
 from fkdiff.mcmc.noise import normal_like
-from fkdiff.mcmc.states import start, step_length, unadjusted
+from fkdiff.mcmc.states import kernel_of, start, step_length, unadjusted
 from fkdiff.mcmc.trees import axpy, scaled
 
 
@@ -126,4 +126,4 @@ def underdamped(
         metric(inverse_mass),
         scheme,
     )
-    return Kernel(kernel.init, kernel.step, "pathwise")
+    return kernel_of(kernel, "pathwise")
