@@ -17,12 +17,12 @@ class OutsideInfo(NamedTuple):
     """What an outside step reports, in the names that `fkdiff.run_chain` reads.
 
     Attributes:
-        acceptance_prob: Its `acceptance_rate`, or `acceptance_prob`; NaN where it has neither.
+        acceptance_prob: Its `acceptance_rate`, or `acceptance_prob`; None where it has neither.
         divergent: Its `is_divergent`; False where it has none.
         outside: The outside info itself.
     """
 
-    acceptance_prob: Array
+    acceptance_prob: Array | None
     divergent: Array
     outside: Any
 
@@ -55,9 +55,8 @@ class _FromBlackjax(eqx.Module):
 
     def step(self, key, state):
         state, info = self.move(key, state)
-        rate = getattr(info, "acceptance_rate", getattr(info, "acceptance_prob", jnp.nan))
-        divergent = getattr(info, "is_divergent", False)
-        return state, OutsideInfo(jnp.asarray(rate), jnp.asarray(divergent), info)
+        rate = getattr(info, "acceptance_rate", getattr(info, "acceptance_prob", None))
+        return state, OutsideInfo(rate, jnp.asarray(getattr(info, "is_divergent", False)), info)
 
 
 class _ToBlackjax(eqx.Module):

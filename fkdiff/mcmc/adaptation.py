@@ -119,7 +119,7 @@ def _tune(kernel, key, position, num_steps, target, first, num_chains) -> Tuned:
         expect("kernel(step_size)", made, Kernel, "return a kernel such as fkdiff.mcmc.hmc(log_density, step_size, 10)")
         state, info = jax.vmap(made.step)(particle_keys(k, chains), state)
         require(
-            hasattr(info, "acceptance_prob"),
+            getattr(info, "acceptance_prob", None) is not None,
             "kernel(step_size) accepts everything, so no acceptance can be reached; choose the step of an unadjusted "
             "kernel by its bias.",
         )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fkdiff.core import Array, FkdiffError, Kernel, PyTree, Scalar, concrete, require, whole
-from fkdiff.mcmc.noise import normal_like
+from fkdiff.mcmc import noise
 from fkdiff.mcmc.states import UnadjustedInfo, kernel_of, real_position, step_length
 from fkdiff.mcmc.trees import all_finite, axpy, like
 
@@ -53,7 +53,7 @@ class AnnealedLangevin(eqx.Module):
         h = self.step_size * (sigma / self.levels[-1]) ** 2
         score = like("score(x, sigma)", self.score(state.position, sigma), state.position)
         drifted = axpy(h, score, state.position)
-        position = axpy(jnp.sqrt(2 * h), normal_like(key, drifted), drifted)
+        position = axpy(jnp.sqrt(2 * h), noise.normal_like(key, drifted), drifted)
         return AnnealedState(position, state.count + 1), UnadjustedInfo(~all_finite(position))
 
 

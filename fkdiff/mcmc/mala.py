@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar
 from fkdiff.core import log_density as as_density
+from fkdiff.mcmc import noise
 from fkdiff.mcmc.metric import Metric, metric
-from fkdiff.mcmc.noise import normal_like
 from fkdiff.mcmc.states import MAX_ENERGY_ERROR, State, kernel_of, metropolis, start, step_length
 from fkdiff.mcmc.trees import axpy, dot
 
@@ -43,16 +43,16 @@ class Mala(eqx.Module):
         """
         for_noise, for_acceptance = jax.random.split(key)
         half, length = jnp.sqrt(self.step_size / 2), jnp.sqrt(2 * self.step_size)
-        noise = normal_like(for_noise, state.position)
+        xi = noise.normal_like(for_noise, state.position)
         pull = self.metric.back(self.density.grad(state.evaluation))
-        move = self.metric.forward(axpy(half, pull, noise))
+        move = self.metric.forward(axpy(half, pull, xi))
         position = axpy(length, move, state.position)
         new = State(position, self.density.evaluate(position))
         pulls = jax.tree.map(jnp.add, pull, self.metric.back(self.density.grad(new.evaluation)))
         before, after = self.density.value(state.evaluation), self.density.value(new.evaluation)
         dtype = after.dtype
         half = half.astype(dtype)
-        kinetic = half * dot(pulls, axpy(half / 2, pulls, noise), dtype)
+        kinetic = half * dot(pulls, axpy(half / 2, pulls, xi), dtype)
         distance = length.astype(dtype) * jnp.sqrt(dot(move, move, dtype))
         return metropolis(
             for_acceptance, "mala", state, new, before - after + kinetic, distance, limit=MAX_ENERGY_ERROR

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar, require
 from fkdiff.core import log_density as as_density
-from fkdiff.mcmc.noise import normal_like
+from fkdiff.mcmc import noise
 from fkdiff.mcmc.states import State, kernel_of, start, step_length, unadjusted
 from fkdiff.mcmc.trees import axpy, like
 
@@ -41,7 +41,7 @@ class Myula(eqx.Module):
         pull = jax.tree.map(lambda p, leaf: (p - leaf) / self.smoothing.astype(leaf.dtype), near, x)
         drift = jax.tree.map(jnp.add, pull, self.density.grad(state.evaluation))
         drifted = axpy(self.step_size, drift, x)
-        return unadjusted(self.density, axpy(jnp.sqrt(2 * self.step_size), normal_like(key, drifted), drifted))
+        return unadjusted(self.density, axpy(jnp.sqrt(2 * self.step_size), noise.normal_like(key, drifted), drifted))
 
 
 def myula(

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar
 from fkdiff.core import log_density as as_density
+from fkdiff.mcmc import noise
 from fkdiff.mcmc.metric import Metric, metric
-from fkdiff.mcmc.noise import normal_like
 from fkdiff.mcmc.states import State, kernel_of, metropolis, start, step_length
 from fkdiff.mcmc.trees import axpy, dot
 
@@ -38,7 +38,7 @@ class RandomWalk(eqx.Module):
     def step(self, key, state: State):
         """Proposes x + scale · C ξ."""
         for_noise, for_acceptance = jax.random.split(key)
-        move = self.metric.forward(normal_like(for_noise, state.position))
+        move = self.metric.forward(noise.normal_like(for_noise, state.position))
         position = axpy(self.scale, move, state.position)
         new = State(position, self.density.evaluate(position, gradient=False))
         before, after = self.density.value(state.evaluation), self.density.value(new.evaluation)

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar, require
 from fkdiff.core import log_density as as_density
-from fkdiff.mcmc.noise import normal_like
+from fkdiff.mcmc import noise
 from fkdiff.mcmc.states import State, kernel_of, start, step_length, unadjusted
 from fkdiff.mcmc.trees import axpy, described, dtype_of
 
@@ -39,9 +39,9 @@ class StateDependent(eqx.Module):
         diffusion, divergence = self._diffusion(x)
         grad = self.density.grad(state.evaluation)
         drift = jax.tree.map(lambda d, g, v: d * g + v, diffusion, grad, divergence)
-        noise = jax.tree.map(lambda d, n: jnp.sqrt(d) * n, diffusion, normal_like(key, x))
+        spread = jax.tree.map(lambda d, n: jnp.sqrt(d) * n, diffusion, noise.normal_like(key, x))
         drifted = axpy(self.step_size, drift, x)
-        return unadjusted(self.density, axpy(jnp.sqrt(2 * self.step_size), noise, drifted))
+        return unadjusted(self.density, axpy(jnp.sqrt(2 * self.step_size), spread, drifted))
 
     def _diffusion(self, x: PyTree) -> tuple[PyTree, PyTree]:
         """D and ∇·D, both like the position; a scalar's divergence is its gradient."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar
 from fkdiff.core import log_density as as_density
-from fkdiff.mcmc.noise import normal_like
+from fkdiff.mcmc import noise
 from fkdiff.mcmc.states import State, kernel_of, start, step_length, unadjusted
 from fkdiff.mcmc.trees import axpy
 
@@ -32,7 +32,7 @@ class Ula(eqx.Module):
     def step(self, key, state: State):
         """x + h ∇log p + √(2h) ξ."""
         drifted = axpy(self.step_size, self.density.grad(state.evaluation), state.position)
-        position = axpy(jnp.sqrt(2 * self.step_size), normal_like(key, drifted), drifted)
+        position = axpy(jnp.sqrt(2 * self.step_size), noise.normal_like(key, drifted), drifted)
         return unadjusted(self.density, position)
 
 

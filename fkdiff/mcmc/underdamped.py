@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar, choose, one_key
 from fkdiff.core import log_density as as_density
 from fkdiff.core.density import Evaluation
+from fkdiff.mcmc import noise
 from fkdiff.mcmc.metric import Metric, metric
-from fkdiff.mcmc.noise import normal_like
 from fkdiff.mcmc.states import kernel_of, start, step_length, unadjusted
 from fkdiff.mcmc.trees import axpy, scaled
 
@@ -53,7 +53,7 @@ class Underdamped(eqx.Module):
         """One evaluation, and a velocity from N(0, I)."""
         position, evaluation = start(self.density, position)
         self.metric.check(position)
-        return KineticState(position, evaluation, normal_like(one_key(key), position))
+        return KineticState(position, evaluation, noise.normal_like(one_key(key), position))
 
     def step(self, key, state: KineticState):
         """One sweep of the letters of the scheme: half kicks and half drifts around what is in the middle."""
@@ -80,7 +80,7 @@ class Underdamped(eqx.Module):
     def _refresh(self, key, v: PyTree, time: Array) -> PyTree:
         """The exact flow of dv = −γ v dt + √(2γ) dW."""
         decay = jnp.exp(-self.friction * time)
-        return axpy(jnp.sqrt(-jnp.expm1(-2 * self.friction * time)), normal_like(key, v), scaled(decay, v))
+        return axpy(jnp.sqrt(-jnp.expm1(-2 * self.friction * time)), noise.normal_like(key, v), scaled(decay, v))
 
 
 def underdamped(
