@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         errors,
         evaluate,
         interop,
+        mcmc,
         nn,
         paths,
         plot,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     )
     from fkdiff.core import Kernel, Transition, check
     from fkdiff.errors import FkdiffError, FkdiffWarning
+    from fkdiff.mcmc import run_chain
     from fkdiff.paths import grid
     from fkdiff.prediction import Parameterization, Prediction, Predictor, guide
     from fkdiff.smc import FeynmanKac, Population, SMCResult, drive, expectation, replicate, run_smc
@@ -55,6 +57,7 @@ _NAMES = {
             "errors",
             "evaluate",
             "interop",
+            "mcmc",
             "nn",
             "paths",
             "plot",
@@ -84,6 +87,7 @@ _NAMES = {
     "integrate": "fkdiff.solvers:integrate",
     "log_prob": "fkdiff.solvers:log_prob",
     "replicate": "fkdiff.smc:replicate",
+    "run_chain": "fkdiff.mcmc:run_chain",
     "run_smc": "fkdiff.smc:run_smc",
     "steer": "fkdiff.steering:steer",
     "drive": "fkdiff.smc:drive",
