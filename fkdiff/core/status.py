@@ -23,6 +23,7 @@ class Status(enum.IntEnum):
     NOT_NORMALISABLE = 4
     BAD_GRID = 5
     FORBIDDEN = 6
+    STALLED = 7
 
 
 SENTENCES = {
@@ -36,6 +37,8 @@ SENTENCES = {
     "with fkdiff.grid",
     Status.FORBIDDEN: "a reward is −inf before the end, which kills paths that the end might have paid for. Use "
     'potential="terminal", or a large finite penalty in place of −inf',
+    Status.STALLED: "the steps were spent before the temperature reached 1, so that this is the law of a lower one. "
+    "Use more steps, a smaller ess, or moves that mix better",
 }
 
 

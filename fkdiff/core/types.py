@@ -24,11 +24,13 @@ class Kernel(NamedTuple):
         step: See above.
         gradient: What a derivative through `step` is: "pathwise" (right as it stands) or "refused" (a decision is made
             on the way, whose probability a pathwise derivative would drop: see `fkdiff.gradients`).
+        evaluations: Of the density, with its gradient, in one step; for cost accounts.
     """
 
     init: Callable[..., Any]
     step: Callable[..., Any]
     gradient: str = "refused"
+    evaluations: int = 1
 
 
 class Transition(NamedTuple):

@@ -129,4 +129,4 @@ def hmc(
         None if known is not None and known == 0 else spread,
         whole("num_steps", num_steps, 1, "the leapfrog steps of a trajectory"),
     )
-    return kernel_of(kernel, "refused")
+    return kernel_of(kernel, "refused", kernel.num_steps)

@@ -67,4 +67,4 @@ def randomized_midpoint(log_density: Callable[[PyTree], Array], step_size: Scala
     References: Shen and Lee (2019), algorithm 1; He, Balasubramanian and Erdogdu (2020), equation 2, overdamped.
     """
     kernel = RandomizedMidpoint(as_density(log_density), step_length("step_size", step_size))
-    return kernel_of(kernel, "pathwise")
+    return kernel_of(kernel, "pathwise", 2)

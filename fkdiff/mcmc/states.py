@@ -63,9 +63,9 @@ class UnadjustedInfo(NamedTuple):
     divergent: Array
 
 
-def kernel_of(module: Any, gradient: str) -> Kernel:
+def kernel_of(module: Any, gradient: str, evaluations: int = 1) -> Kernel:
     """A module's `init` and `step` as a kernel: functions that `jax.jit` can hash and whose arrays are leaves."""
-    return Kernel(Partial(type(module).init, module), Partial(type(module).step, module), gradient)
+    return Kernel(Partial(type(module).init, module), Partial(type(module).step, module), gradient, evaluations)
 
 
 def step_length(argument: str, value: Scalar) -> Array:

@@ -13,6 +13,9 @@
 - `drive`: `run_smc` step by step from the host: progress, a clean Ctrl-C, rewards in plain Python
 - `replicate`: independent populations, pooled, with between-population errors
 - `each`: `run_each`: one population for each of many conditions
+- `tempering`: `tempering`: SMC samplers from a prior to prior · likelihood; `temperatures` chooses the next one,
+  `tuning` (`tuned`) and `moves` how to move, `waste_free` how to keep every move, `pilot` (`freeze`) fixes all of it
+- `two_sided`: evidence from both ends: `backwards`, `two_sided`, `bennett`
 - `rejuvenation`: `rejuvenated`: any kernel as a move after resampling
 - `conditional`: conditional SMC, a kernel on whole trajectories (particle Gibbs); `sweep` is one step of it and
   `retained` its resampling
@@ -37,6 +40,7 @@ from fkdiff.smc.feynman_kac import MoveInfo as MoveInfo
 from fkdiff.smc.feynman_kac import Population as Population
 from fkdiff.smc.feynman_kac import PopulationModel as PopulationModel
 from fkdiff.smc.feynman_kac import lift as lift
+from fkdiff.smc.pilot import freeze as freeze
 from fkdiff.smc.rejuvenation import Rejuvenated as Rejuvenated
 from fkdiff.smc.rejuvenation import rejuvenated as rejuvenated
 from fkdiff.smc.replicate import Replicates as Replicates
@@ -53,6 +57,15 @@ from fkdiff.smc.run import run_smc as run_smc
 from fkdiff.smc.sweep import ConditionalInfo as ConditionalInfo
 from fkdiff.smc.sweep import ConditionalState as ConditionalState
 from fkdiff.smc.sweep import Trajectory as Trajectory
+from fkdiff.smc.tempering import Tempered as Tempered
+from fkdiff.smc.tempering import TemperingReport as TemperingReport
+from fkdiff.smc.tempering import tempering as tempering
+from fkdiff.smc.tuning import Tuned as Tuned
+from fkdiff.smc.tuning import tuned as tuned
+from fkdiff.smc.two_sided import TwoSided as TwoSided
+from fkdiff.smc.two_sided import backwards as backwards
+from fkdiff.smc.two_sided import bennett as bennett
+from fkdiff.smc.two_sided import two_sided as two_sided
 from fkdiff.smc.weights import ess as ess
 from fkdiff.smc.weights import normalized as normalized
 from fkdiff.smc.window import Within as Within

@@ -11,6 +11,7 @@ import numpy as np
 
 from fkdiff.core import Array, PyTree, chunk_size, concrete, require, times_of, whole
 from fkdiff.smc.feynman_kac import SLACK, FeynmanKac, PopulationModel, lift
+from fkdiff.smc.resampling import Resampler, adaptive, systematic
 
 
 def check_choice(on_nan: str) -> str:
@@ -38,6 +39,19 @@ def check_functions(resample: Any, collect: Any) -> None:
         collect is None or callable(collect),
         f"collect={collect!r} is not a function; pass collect(particles, log_weights, t) -> tree.",
     )
+
+
+def check_resampler(resample: Resampler | None, model: Any) -> Resampler:
+    """What was given; else the model's own, else `adaptive(systematic, 0.5)`. A model with its own takes no other."""
+    own = getattr(model, "resampler", None)
+    require(
+        resample is None or own is None,
+        f"a {type(model).__name__} that wastes no state resamples in its own way, and resample={resample!r} was given: "
+        "leave it out.",
+    )
+    if resample is not None:
+        return resample
+    return adaptive(systematic, 0.5) if own is None else own
 
 
 def check_times(grid: Any, model: FeynmanKac | PopulationModel | None) -> Array:

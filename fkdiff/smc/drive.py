@@ -15,7 +15,7 @@ from fkdiff.core import Array, FkdiffWarning, Key, PyTree, one_key
 from fkdiff.core.progress import progress
 from fkdiff.smc import arguments, engine
 from fkdiff.smc.feynman_kac import MoveInfo
-from fkdiff.smc.resampling import Resampler, adaptive, systematic
+from fkdiff.smc.resampling import Resampler
 from fkdiff.smc.result import SMCResult
 from fkdiff.smc.weights import ess
 
@@ -82,7 +82,7 @@ def drive(
     """
     key, num_particles = one_key(key), arguments.check_count(num_particles)
     arguments.check_functions(resample, None)
-    times, resample = arguments.check_times(grid, model), adaptive(systematic, 0.5) if resample is None else resample
+    times, resample = arguments.check_times(grid, model), arguments.check_resampler(resample, model)
     on_nan = arguments.check_choice(on_nan)
     halves = _Halves(model) if hasattr(model, "ask") else _Whole(arguments.lifted(model, chunk))
     state = halves.begin(key, times[0], num_particles, on_nan)

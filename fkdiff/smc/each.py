@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from fkdiff.core import Array, Key, PyTree, one_key, particle_keys, require
 from fkdiff.smc import arguments
 from fkdiff.smc.engine import Model
-from fkdiff.smc.resampling import Resampler, adaptive, systematic
+from fkdiff.smc.resampling import Resampler
 from fkdiff.smc.result import SMCResult
 from fkdiff.smc.run import trajectory
 
@@ -61,7 +61,6 @@ def run_each(
     arguments.check_functions(resample, collect)
     grid = arguments.check_times(grid, None)
     num_particles = arguments.check_count(num_particles)
-    resample = adaptive(systematic, 0.5) if resample is None else resample
     conditions, count = _batch(conditions)
     on_nan = arguments.check_choice(on_nan)
     return _run(particle_keys(key, count), build, conditions, grid, num_particles, resample, chunk, collect, on_nan)

@@ -23,7 +23,7 @@ from fkdiff.core import Array, Key, PyTree, Status, stream, take, worst
 from fkdiff.core.keys import Use
 from fkdiff.smc import arguments
 from fkdiff.smc.feynman_kac import FeynmanKac, MoveInfo, PopulationModel
-from fkdiff.smc.resampling import Resampler, adaptive, at, scheme, systematic
+from fkdiff.smc.resampling import Resampler, at, scheme, systematic
 from fkdiff.smc.result import SMCInfo, SMCResult
 from fkdiff.smc.state import SMCState, StepInfo, account, holds_nan, record, weigh
 from fkdiff.smc.weights import compensated_add, ess, log_mean_exp, spread
@@ -100,7 +100,7 @@ def step(
         chunk: As in `init`.
     """
     model = arguments.lifted(model, chunk)
-    resample = adaptive(systematic, 0.5) if resample is None else resample
+    resample = arguments.check_resampler(None, model) if resample is None else resample
     state, resampled = select(key, model, state, t0, resample)
     moved, increments, info = model.move(move_key(key, state), state.particles, state.log_weights, t0, t1)
     return absorb(state, moved, increments, info, resampled, t0, t1, on_nan)
@@ -135,7 +135,7 @@ def absorb(
     state = account(weigh(state, increments, on_nan, worst(on_time, info.status)), info)
     dtype = state.log_weights.dtype
     share = jnp.asarray(info.residual, dtype)
-    return state, StepInfo(ess(state.log_weights), resampled, share, spread(state.log_weights))
+    return state, StepInfo(ess(state.log_weights), resampled, share, spread(state.log_weights), info.report)
 
 
 def _step_key(key: Key, number: Array | int) -> Key:
@@ -238,6 +238,7 @@ def close(
         bad_count=state.bad_count,
         bad_index=state.bad_index,
         killed=state.killed,
+        report=steps.report,
     )
     family = scheme(systematic if resample is None else resample)
     return SMCResult(particles, log_weights, total, info, collected, family)

@@ -42,6 +42,8 @@ def relative_variance(out: SMCResult) -> Array:
     The last is within a quarter for systematic and stratified resampling, and errs upwards for residual (by 5 % when
     adaptive, up to 40 % when resampling at every step), where the one above it would err downwards, to a sixth.
 
+    Of waste-free runs the last takes the states of one chain for copies of one particle, so that it errs upwards.
+
     With multinomial resampling at every step, or none, E[Ẑ² (1 − V)] = Z² exactly.
 
     References: Lee and Whiteley (2018), eq. 9; Chan and Lai (2013), eq. 2.19.

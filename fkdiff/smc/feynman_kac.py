@@ -29,6 +29,7 @@ class MoveInfo(NamedTuple):
         evaluations: Model calls per particle.
         jvps: Jacobian-vector (or vector-Jacobian) products per particle.
         status: A `Status` code.
+        report: What else the model wants known about this move, any pytree of arrays; stacked in `out.info.report`.
     """
 
     log_constant: Array | float = 0.0
@@ -36,6 +37,7 @@ class MoveInfo(NamedTuple):
     evaluations: Array | int = 0
     jvps: Array | int = 0
     status: Array | int = Status.OK
+    report: Any = None
 
 
 class PopulationModel(Protocol):
@@ -62,6 +64,7 @@ class Population(eqx.Module):
             `lax.cond` after a resampling, and only then.
         extract: `extract(particles) -> tree`, what the result holds as `particles`.
         refresh_cost: (evaluations, jvps) per particle of one refresh, for the cost account.
+        resampler: The one resampler that the model can run with, where there is but one; None for any.
     """
 
     initial: Callable
@@ -70,6 +73,7 @@ class Population(eqx.Module):
     refresh: Callable | None = None
     extract: Callable | None = None
     refresh_cost: tuple[int, int] = eqx.field(static=True, default=(0, 0))
+    resampler: Callable | None = None
 
 
 class FeynmanKac(eqx.Module):

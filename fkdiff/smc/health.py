@@ -61,7 +61,7 @@ def _doubts(out: SMCResult) -> list[str]:
             f"one initial particle is the ancestor of {shares.max():.0%} of the final weight; use more particles or "
             "pool independent populations with fkdiff.replicate; see SYMPTOMS.md#one-ancestor"
         )
-    elif float(lineage_inflation(out)) > INFLATED:
+    elif out.scheme != "waste-free" and float(lineage_inflation(out)) > INFLATED:  # its families are chains
         doubts.append(
             f"the same families gained at every resampling: lineages are {float(lineage_inflation(out)):.2g} times as "
             f"unequal as ESS accounts for, and the answer rests on {1 / float((shares**2).sum()):.3g} effective "

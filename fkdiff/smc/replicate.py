@@ -16,7 +16,7 @@ from fkdiff.smc.engine import Model
 from fkdiff.smc.estimate import Estimate
 from fkdiff.smc.expectation import expectation
 from fkdiff.smc.health import problems as problems_of_one
-from fkdiff.smc.resampling import Resampler, adaptive, systematic
+from fkdiff.smc.resampling import Resampler
 from fkdiff.smc.result import SMCResult
 from fkdiff.smc.run import trajectory
 from fkdiff.smc.weights import ess, log_mean_exp, normalized
@@ -160,7 +160,7 @@ def replicate(
     num_populations = whole("num_populations", num_populations, 2, "for one population use run_smc")
     grid = arguments.check_times(grid, model)
     num_particles = arguments.check_count(num_particles)
-    resample = adaptive(systematic, 0.5) if resample is None else resample
+    resample = arguments.check_resampler(resample, model)
     on_nan = arguments.check_choice(on_nan)
     keys = particle_keys(key, num_populations)
     with enough_memory(f"num_particles={num_particles}"):

@@ -38,7 +38,7 @@ def systematic(key: Key, log_weights: Array) -> Resampled:
     Cost: O(N). References: Carpenter, Clifford and Fearnhead (1999).
     """
     u = jax.random.uniform(key, (), log_weights.dtype)
-    return _outcome(injected.systematic_ancestors(u, log_weights), log_weights)
+    return outcome(injected.systematic_ancestors(u, log_weights), log_weights)
 
 
 def stratified(key: Key, log_weights: Array) -> Resampled:
@@ -47,7 +47,7 @@ def stratified(key: Key, log_weights: Array) -> Resampled:
     Cost: O(N). References: Kitagawa (1996).
     """
     u = jax.random.uniform(key, log_weights.shape, log_weights.dtype)
-    return _outcome(injected.stratified_ancestors(u, log_weights), log_weights)
+    return outcome(injected.stratified_ancestors(u, log_weights), log_weights)
 
 
 def multinomial(key: Key, log_weights: Array) -> Resampled:
@@ -56,7 +56,7 @@ def multinomial(key: Key, log_weights: Array) -> Resampled:
     Cost: O(N log N), from sorted uniforms. References: Gordon, Salmond and Smith (1993).
     """
     u = jax.random.uniform(key, (log_weights.shape[0] + 1,), log_weights.dtype)
-    return _outcome(injected.multinomial_ancestors(u, log_weights), log_weights)
+    return outcome(injected.multinomial_ancestors(u, log_weights), log_weights)
 
 
 def residual(key: Key, log_weights: Array) -> Resampled:
@@ -65,10 +65,10 @@ def residual(key: Key, log_weights: Array) -> Resampled:
     Cost: O(N log N). References: Liu and Chen (1998).
     """
     u = jax.random.uniform(key, (log_weights.shape[0] + 1,), log_weights.dtype)
-    return _outcome(injected.residual_ancestors(u, log_weights), log_weights)
+    return outcome(injected.residual_ancestors(u, log_weights), log_weights)
 
 
-def _outcome(chosen: Array, log_weights: Array) -> Resampled:
+def outcome(chosen: Array, log_weights: Array) -> Resampled:
     """The chosen ancestors and weights of 0, or the identity where the weights define no distribution."""
     usable = jnp.isfinite(jnp.max(log_weights))  # the maximum is NaN if anything is
     identity = jnp.arange(log_weights.shape[0], dtype=jnp.int32)
@@ -164,4 +164,4 @@ def scheme(resampler: Resampler) -> str:
     base: Any = resampler
     while hasattr(base, "resampler"):
         base = base.resampler
-    return next((name for known, name in SCHEMES if known is base), "other")
+    return next((name for known, name in SCHEMES if known is base), getattr(base, "family", "other"))

@@ -28,6 +28,7 @@ class SMCInfo(eqx.Module):
         bad_count: How many particles it concerned.
         bad_index: The first of them.
         killed: NaN weights set to zero under `on_nan="kill"`; the result is biased if it is not 0.
+        report: What the model reported of every step, stacked, (K, …); None if it reports nothing.
     """
 
     times: Array
@@ -43,6 +44,7 @@ class SMCInfo(eqx.Module):
     bad_count: Array
     bad_index: Array
     killed: Array
+    report: Any = None
 
     @property
     def R(self) -> Array:

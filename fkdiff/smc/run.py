@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from fkdiff.core import Array, Key, enough_memory, one_key
 from fkdiff.smc import arguments, engine
 from fkdiff.smc.engine import Model
-from fkdiff.smc.resampling import Resampler, adaptive, systematic
+from fkdiff.smc.resampling import Resampler
 from fkdiff.smc.result import SMCResult
 from fkdiff.smc.weights import ess
 
@@ -60,7 +60,7 @@ def run_smc(
     arguments.check_functions(resample, collect)
     grid = arguments.check_times(grid, model)
     num_particles = arguments.check_count(num_particles)
-    resample = adaptive(systematic, 0.5) if resample is None else resample
+    resample = arguments.check_resampler(resample, model)
     on_nan = arguments.check_choice(on_nan)
     with enough_memory(f"num_particles={num_particles}"):
         return _run(key, model, grid, num_particles, resample, chunk, collect, on_nan)
@@ -69,6 +69,7 @@ def run_smc(
 def trajectory(key, model, grid, num_particles, resample, chunk, collect, on_nan) -> SMCResult:
     """`run_smc` without argument checks or compilation, for drivers that compile around it."""
     model = arguments.lifted(model, chunk)
+    resample = arguments.check_resampler(None, model) if resample is None else resample
     extract = getattr(model, "extract", None)
 
     def snapshot(state, t):

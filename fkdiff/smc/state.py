@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -55,12 +55,14 @@ class StepInfo(NamedTuple):
         resampled: Whether the population was resampled before it.
         residual: sd_w(g + Aθ) Δt, this step's share of R.
         spread: Standard deviation of the living log-weights after the move.
+        report: The model's own, `MoveInfo.report`.
     """
 
     ess: Array
     resampled: Array
     residual: Array
     spread: Array
+    report: Any = None
 
 
 def weigh(state: SMCState, increments: Array, on_nan: str, status: Array | int) -> SMCState:

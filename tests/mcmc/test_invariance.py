@@ -1,7 +1,7 @@
 """Exact kernels keep their law: independent draws of a skewed, anisotropic target stay such, and reversibly.
 
-The exact law needs no burn-in, so every draw is independent of every other: DKWM bounds hold at level 1e-8. Every check is
-one that some planted bug fails.
+The exact law needs no burn-in, so every draw is independent of every other: DKWM bounds hold at level 1e-8. Every check
+is one that some planted bug fails.
 """
 
 import contextlib

@@ -1,0 +1,60 @@
+"""The next temperature of an adaptive schedule, by bisection on the conditional effective sample size.
+
+    CESS(δ) = N (Σ W_i v_i)² / Σ W_i v_i²,    v_i = exp(δ ℓ(x_i)),    W the weights before
+
+The next temperature is the largest at which CESS ≥ share · N. It is N for δ = 0 and does not depend on how uneven the
+weights already are, so that the steps are the same whether or not the population is resampled in between.
+
+References: Jasra et al. (2011); Zhou, Johansen and Aston (2016), eq. 3.17.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from fkdiff.core import Array
+from fkdiff.smc.weights import normalized
+
+HALVINGS = 30
+SMALLEST = 1e-7  # of a temperature: what a population that allows no step at all is moved by
+
+
+def conditional_ess(log_weights: Array, increments: Array) -> Array:
+    """CESS/N of adding `increments` to `log_weights`, in (0, 1]; particles that die by it are not counted.
+
+    A hard constraint (an increment of −inf) kills the same particles whatever the step, so it must not hold the
+    temperature back.
+    """
+    alive = increments > -jnp.inf
+    weights = normalized(jnp.where(alive, log_weights, -jnp.inf))
+    top = jnp.max(jnp.where(alive, increments, -jnp.inf))
+    ratios = jnp.where(alive, jnp.exp(jnp.where(alive, increments, 0.0) - jnp.where(jnp.isfinite(top), top, 0.0)), 0.0)
+    squares = jnp.sum(weights * ratios**2)
+    return jnp.sum(weights * ratios) ** 2 / jnp.where(squares > 0, squares, 1.0)
+
+
+def next_temperature(log_weights: Array, log_likelihoods: Array, now: Array, share: Array) -> Array:
+    """The largest temperature in (now, 1] at which CESS ≥ share · N.
+
+    Args:
+        log_weights: At `now`, (N,).
+        log_likelihoods: ℓ(x_i), (N,).
+        now: The temperature, a scalar in [0, 1].
+        share: In (0, 1).
+    """
+    share = share.astype(log_weights.dtype)
+
+    def enough(step: Array) -> Array:
+        return conditional_ess(log_weights, step * log_likelihoods) >= share
+
+    def halve(_, bracket):
+        low, high = bracket
+        middle = 0.5 * (low + high)
+        fine = enough(middle)
+        return jnp.where(fine, middle, low), jnp.where(fine, high, middle)
+
+    rest = 1 - now
+    low, _ = jax.lax.fori_loop(0, HALVINGS, halve, (jnp.zeros_like(rest), rest))
+    step = jnp.where(enough(rest), rest, jnp.maximum(low, SMALLEST))
+    return jnp.where(step >= rest, jnp.ones_like(now), now + step)

@@ -1,0 +1,266 @@
+"""Tempering against Gaussian closed forms: evidence, posterior, accounts, schedules."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+
+import fkdiff as fk
+from fkdiff import mcmc, smc
+from fkdiff.smc import moves as moves_file
+from fkdiff.smc.temperatures import conditional_ess, next_temperature
+
+SPREAD, SEEN = 0.5, np.array([1.0, 2.0, -1.0])
+VARIANCE = 1 + SPREAD**2
+LOG_Z = float(-0.5 * (SEEN**2).sum() / VARIANCE - 1.5 * np.log(2 * np.pi * VARIANCE))
+KEY = jax.random.key(0)
+
+
+def log_prior(x):
+    return -0.5 * jnp.sum(x**2) - 1.5 * jnp.log(2 * jnp.pi)
+
+
+def log_likelihood(x):
+    y = jnp.asarray(SEEN, x.dtype)
+    return -0.5 * jnp.sum((y - x) ** 2) / SPREAD**2 - 1.5 * jnp.log(2 * jnp.pi * SPREAD**2)
+
+
+def sample_prior(key):
+    return jax.random.normal(key, (3,))
+
+
+def mala(density):
+    return mcmc.mala(density, 0.15)
+
+
+def hmc(density, step_size, inverse_mass):
+    return mcmc.hmc(density, step_size, 3, inverse_mass)
+
+
+def build(move=mala, **options):
+    return smc.tempering(log_prior, log_likelihood, sample_prior, move, **options)
+
+
+GRID = jnp.linspace(0.0, 1.0, 9) ** 2
+
+
+def relative(model, grid=GRID, count=800, num_particles=32, **options):
+    """Ẑ/Z of many runs: (mean, its standard error)."""
+    run = jax.jit(jax.vmap(lambda key: fk.run_smc(key, model, grid, num_particles, **options).log_normalizer))
+    ratios = np.exp(np.asarray(run(jax.random.split(KEY, count)), dtype=np.float64) - LOG_Z)
+    return ratios.mean(), ratios.std() / np.sqrt(count)
+
+
+def unbiased(model, **options):
+    mean, error = relative(model, **options)
+    assert error <= 0.05
+    return abs(mean - 1) <= 5 * error
+
+
+def test_the_posterior_and_its_evidence_and_the_account():
+    out = fk.check(fk.run_smc(KEY, build(), GRID, 2048, resample=smc.adaptive(smc.systematic, 0.9)))
+    assert abs(float(out.log_normalizer) - LOG_Z) <= 0.1
+    mean, square = (fk.expectation(out, f).value for f in (lambda x: x, lambda x: x**2))
+    assert np.abs(np.asarray(mean) - SEEN / VARIANCE).max() <= 0.08
+    assert np.abs(np.asarray(square - mean**2) - SPREAD**2 / VARIANCE).max() <= 0.04
+    # One at the start, none at λ = 0, one per move after it: weights and temperatures cost nothing.
+    assert int(out.info.evaluations) == 1 + 7
+    report = out.info.report
+    assert np.array_equal(report.temperature, GRID[1:])
+    assert np.array_equal(report.moves, [0, *[1] * 7])
+    assert np.all((report.acceptance > 0.5) & (report.acceptance <= 1))
+
+
+def test_without_resampling_it_is_annealed_importance_sampling():
+    """The log-weights are Σ (λ′ − λ) ℓ at the positions that each step left, computed anew."""
+    never = smc.adaptive(smc.systematic, 0.0)
+    out = fk.run_smc(KEY, build(), GRID, 64, resample=never, collect=lambda x, w, t: x)
+    steps = np.diff(np.asarray(GRID, dtype=np.float64))
+    at = np.asarray(jax.vmap(jax.vmap(log_likelihood))(out.collected[1:]), dtype=np.float64)
+    assert np.abs(np.asarray(out.log_weights) - steps @ at).max() <= 1e-4 * np.abs(steps @ at).max()
+    assert not np.array_equal(out.collected[1], out.collected[2])
+    assert np.array_equal(out.collected[0], out.collected[1])  # exact draws stay where they are
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"move": lambda f: mcmc.random_walk(f, 0.4), "num_moves": 2},
+        {"move": lambda f: mcmc.hmc(f, 0.3, 2)},
+        {"waste_free": 4},
+    ],
+)
+def test_the_evidence_is_unbiased(options):
+    assert unbiased(build(**options))
+
+
+@pytest.mark.slow
+def test_the_evidence_is_unbiased_whenever_it_resamples():
+    assert unbiased(build(), resample=smc.multinomial)
+    assert unbiased(build(), resample=smc.adaptive(smc.systematic, 0.0), num_particles=128)
+
+
+@pytest.mark.slow
+def test_wrong_temperatures_and_forgotten_values_are_found(monkeypatch):
+    """Moves at the next temperature before its weight is paid; and weights by values that stayed behind."""
+
+    def bug(method, planted):
+        with monkeypatch.context() as patch:
+            patch.setattr(smc.Tempered, method, planted)
+            jax.clear_caches()
+            found = unbiased(build(), count=2000)
+        jax.clear_caches()
+        return found
+
+    right = smc.Tempered._moved
+    early = lambda self, key, p, w, now, still: right(self, key, p, w, jnp.minimum(now + 0.3, 1.0), still)  # noqa: E731
+    assert not bug("_moved", early)
+
+    def stale(self, key, particles, log_weights, now, still):
+        moved = right(self, key, particles, log_weights, now, still)
+        behind = moved.states._replace(evaluation=particles.state.evaluation)
+        return moved._replace(states=behind)
+
+    assert not bug("_moved", stale)
+
+
+@pytest.mark.x64
+def test_the_next_temperature_is_the_root():
+    rng = np.random.default_rng(0)
+    log_w, ell = rng.normal(size=500), -3 * rng.exponential(size=500)
+
+    def kept(step):
+        w = np.exp(log_w) / np.exp(log_w).sum()
+        v = np.exp(step * ell)
+        return (w @ v) ** 2 / (w @ v**2)
+
+    root = scipy.optimize.brentq(lambda step: kept(step) - 0.8, 0.0, 0.8)
+    got = next_temperature(jnp.asarray(log_w), jnp.asarray(ell), jnp.asarray(0.2), jnp.asarray(0.8))
+    assert abs(float(got) - 0.2 - root) <= 1e-7
+    assert abs(float(conditional_ess(jnp.asarray(log_w), jnp.asarray(root * ell))) - 0.8) <= 1e-9
+    assert float(next_temperature(jnp.asarray(log_w), jnp.asarray(0.01 * ell), jnp.asarray(0.2), jnp.asarray(0.8))) == 1
+    # A constraint kills whom it kills at any temperature, and does not hold it back.
+    hard = np.where(np.arange(500) < 400, -np.inf, 0.0)
+    assert float(next_temperature(jnp.asarray(log_w), jnp.asarray(hard), jnp.asarray(0.0), jnp.asarray(0.8))) == 1
+
+
+@pytest.mark.slow
+def test_an_adaptive_schedule_arrives_and_a_frozen_one_repeats_it():
+    model = build(smc.tuned(hmc, 0.3, jump=0.7), ess=0.6)
+    budget = jnp.linspace(0.0, 1.0, 13)
+    out = fk.check(fk.run_smc(KEY, model, budget, 1024))
+    report = out.info.report
+    used = int(np.argmax(report.temperature >= 1)) + 1
+    assert 3 <= used <= 9
+    assert np.all(report.moves[used:] == 0)  # those left over cost nothing
+    assert int(out.info.evaluations) == 1 + 3 * int(report.moves.sum())
+    assert abs(float(out.log_normalizer) - LOG_Z) <= 0.2
+    # The last mass is about the variance at a temperature below 1, between the posterior's and the prior's.
+    assert np.all((report.inverse_mass[used - 1] > 0.15) & (report.inverse_mass[used - 1] < 0.6))
+
+    frozen, grid = smc.freeze(KEY, model, budget, 1024)
+    assert grid.shape == (used + 1,)
+    assert np.array_equal(grid[1:], report.temperature[:used])
+    again = fk.check(fk.run_smc(jax.random.key(1), frozen, grid, 1024))
+    assert np.array_equal(again.info.report.moves, report.moves[:used])
+    assert np.array_equal(again.info.report.step_size, report.step_size[:used])
+    assert abs(float(again.log_normalizer) - LOG_Z) <= 0.2
+
+
+@pytest.mark.slow
+def test_a_frozen_schedule_is_unbiased():
+    frozen, grid = smc.freeze(KEY, build(smc.tuned(hmc, 0.3, jump=0.7), ess=0.6), jnp.linspace(0.0, 1.0, 13), 512)
+    assert unbiased(frozen, grid=grid)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mass", ["diagonal", "dense"])
+def test_tuning_reaches_its_aims(mass):
+    scale = jnp.asarray([0.05, 1.0, 20.0])
+
+    def wide(key):
+        return scale * jax.random.normal(key, (3,))
+
+    move = smc.tuned(lambda f, h, m: mcmc.hmc(f, h, 4, m), 0.05, acceptance=0.8, jump=1.2, mass=mass)
+    model = smc.tempering(
+        lambda x: -0.5 * jnp.sum((x / scale) ** 2), lambda x: -0.5 * jnp.sum((x / scale - 1) ** 2), wide, move
+    )
+    report = fk.check(fk.run_smc(KEY, model, jnp.linspace(0.0, 1.0, 9), 1024)).info.report
+    assert np.all(np.abs(report.acceptance[-3:] - 0.8) <= 0.12)
+    assert np.all((report.moves[1:] >= 1) & (report.moves[1:] < 50))
+    spread = np.asarray(report.inverse_mass[-1])
+    spread = spread if mass == "diagonal" else np.diag(spread)
+    assert np.abs(spread / np.asarray(scale**2) * (1 + 7 / 8) - 1).max() <= 0.25
+
+
+def test_waste_free_blocks_are_chains():
+    out = fk.run_smc(KEY, build(waste_free=4), GRID, 64, collect=lambda x, w, t: x)
+    ancestors = np.asarray(out.info.ancestors).reshape(16, 4)
+    assert np.all(ancestors == ancestors[:, :1])
+    blocks = np.asarray(out.collected[-1]).reshape(16, 4, 3)
+    before = np.asarray(out.collected[-2])
+    for block in blocks:
+        assert (np.abs(before - block[0]).max(1) == 0).any()  # the first is an ancestor as it was
+        assert np.unique(block, axis=0).shape[0] >= 2  # and moves from there
+    assert out.scheme == "waste-free"
+    with pytest.raises(fk.FkdiffError, match="leave it out"):
+        fk.run_smc(KEY, build(waste_free=4), GRID, 64, resample=smc.systematic)
+
+
+@pytest.mark.slow
+def test_chunks_change_nothing():
+    whole, parts = (fk.run_smc(KEY, build(chunk=chunk), GRID, 50) for chunk in (None, 16))
+    assert np.abs(np.asarray(whole.particles - parts.particles)).max() <= 1e-5
+
+
+class Bare:
+    """A kernel whose state is a position alone."""
+
+    def __call__(self, density):
+        def init(key, position):
+            return moves_file.Setting(position, position)
+
+        return fk.Kernel(init, lambda key, state: (state, None))
+
+
+@pytest.mark.parametrize(
+    "make, sentence",
+    [
+        (lambda: build(mcmc.mala(log_prior, 0.1)), "pass a function of the log-density"),
+        (lambda: build(num_moves=0), "num_moves=0"),
+        (lambda: build(ess=1.0), "ess=1"),
+        (lambda: build(ess=0.0), "ess=0"),
+        (lambda: build(waste_free=1), "waste_free=1"),
+        (lambda: build(num_moves=2, waste_free=4), "both say how often"),
+        (lambda: build(smc.tuned(hmc), num_moves=3), "max_moves=3"),
+        (lambda: smc.tuned(hmc, acceptance=1.5), "acceptance=1.5"),
+        (lambda: smc.tuned(hmc, mass="full"), "mass="),
+        (lambda: smc.tempering(log_prior, 3.0, sample_prior, mala), "log_likelihood=3.0 is not a function"),
+        (lambda: fk.run_smc(KEY, build(waste_free=4), GRID, 30), "use 28"),
+        (lambda: fk.run_smc(KEY, build(), jnp.linspace(0.0, 2.0, 5), 30), "outside the model's times"),
+        (lambda: fk.run_smc(KEY, build(), jnp.linspace(0.5, 1.0, 5), 30), "start the grid there"),
+        (lambda: fk.run_smc(KEY, build(Bare()), GRID, 30), "without .position and .evaluation"),
+        (lambda: fk.run_smc(KEY, build(lambda f: f), GRID, 30), "return a fkdiff.Kernel"),
+        (
+            lambda: fk.run_smc(KEY, smc.tempering(log_prior, lambda x: x, sample_prior, mala), GRID, 30),
+            "must return one real number",
+        ),
+        (lambda: smc.freeze(KEY, build(), GRID), "nothing of this model adapts"),
+        (
+            lambda: fk.check(fk.run_smc(KEY, build(ess=0.99), jnp.linspace(0.0, 1.0, 4), 64)),
+            "the temperature reached 1",
+        ),
+        (
+            lambda: fk.check(
+                fk.run_smc(KEY, smc.tempering(log_prior, lambda x: x[0] * jnp.nan, sample_prior, mala), GRID, 16)
+            ),
+            "NaN",
+        ),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(make, sentence):
+    with pytest.raises(fk.FkdiffError, match=sentence):
+        make()
