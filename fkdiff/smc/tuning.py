@@ -24,7 +24,7 @@ from jax.flatten_util import ravel_pytree
 from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar, choose, number, require, whole
 from fkdiff.smc.weights import ess, normalized
 
-GAIN = 1.0  # of log step size per unit of acceptance above its target, per move
+GAIN = 2.0  # of log step size per unit of acceptance above its target, per move
 
 
 class Tuned(eqx.Module):

@@ -104,27 +104,27 @@ def test_the_evidence_is_unbiased_whenever_it_resamples():
 
 
 @pytest.mark.slow
-def test_wrong_temperatures_and_forgotten_values_are_found(monkeypatch):
-    """Moves at the next temperature before its weight is paid; and weights by values that stayed behind."""
-
-    def bug(method, planted):
-        with monkeypatch.context() as patch:
-            patch.setattr(smc.Tempered, method, planted)
-            jax.clear_caches()
-            found = unbiased(build(), count=2000)
-        jax.clear_caches()
-        return found
-
+def test_wrong_temperatures_and_values_that_stay_behind_are_found(monkeypatch):
     right = smc.Tempered._moved
-    early = lambda self, key, p, w, now, still: right(self, key, p, w, jnp.minimum(now + 0.3, 1.0), still)  # noqa: E731
-    assert not bug("_moved", early)
+
+    def early(self, key, particles, log_weights, now, still):
+        """At the next temperature before its weight is paid."""
+        return right(self, key, particles, log_weights, jnp.minimum(now + 0.3, 1.0), still)
 
     def stale(self, key, particles, log_weights, now, still):
+        """The positions move, and their values do not."""
         moved = right(self, key, particles, log_weights, now, still)
-        behind = moved.states._replace(evaluation=particles.state.evaluation)
-        return moved._replace(states=behind)
+        return moved._replace(states=moved.states._replace(evaluation=particles.state.evaluation))
 
-    assert not bug("_moved", stale)
+    monkeypatch.setattr(smc.Tempered, "_moved", early)
+    jax.clear_caches()
+    assert not unbiased(build())
+    monkeypatch.setattr(smc.Tempered, "_moved", stale)
+    jax.clear_caches()
+    with pytest.raises((AssertionError, fk.FkdiffWarning)):
+        test_the_posterior_and_its_evidence_and_the_account()
+    monkeypatch.undo()
+    jax.clear_caches()
 
 
 @pytest.mark.x64
@@ -188,12 +188,12 @@ def test_tuning_reaches_its_aims(mass):
     model = smc.tempering(
         lambda x: -0.5 * jnp.sum((x / scale) ** 2), lambda x: -0.5 * jnp.sum((x / scale - 1) ** 2), wide, move
     )
-    report = fk.check(fk.run_smc(KEY, model, jnp.linspace(0.0, 1.0, 9), 1024)).info.report
+    report = fk.check(fk.run_smc(KEY, model, jnp.linspace(0.0, 1.0, 17), 1024)).info.report
     assert np.all(np.abs(report.acceptance[-3:] - 0.8) <= 0.12)
     assert np.all((report.moves[1:] >= 1) & (report.moves[1:] < 50))
     spread = np.asarray(report.inverse_mass[-1])
     spread = spread if mass == "diagonal" else np.diag(spread)
-    assert np.abs(spread / np.asarray(scale**2) * (1 + 7 / 8) - 1).max() <= 0.25
+    assert np.abs(spread / np.asarray(scale**2) * (1 + 15 / 16) - 1).max() <= 0.25
 
 
 def test_waste_free_blocks_are_chains():
