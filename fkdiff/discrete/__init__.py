@@ -4,17 +4,20 @@
 - `predictor`: `denoiser`: any function as a `DiscretePredictor`
 - `infilling`: `infill`: a denoiser that is told some of the tokens (prompts)
 - `sampling`: `sample`, `transition`: plain ancestral sampling
-- `correctors`: `anneal`, `product`, `guidance` of masked denoisers, exactly, by the chain rule
+- `correctors`: `anneal`, `product`, `guidance` of denoisers: of masked ones exactly, by the chain rule
+- `ancestral`: the same on any process, step by step in time; `powers` is the arithmetic of both
 - `enumerated`: laws as tables, with exact denoisers; `ising`
 
-`fkdiff.steer` takes a masked denoiser, or a target of these, and any reward.
+`fkdiff.steer` takes a denoiser, or a target of these, and any reward.
 """
 
 from fkdiff.discrete.correctors import ORDERS as ORDERS
 from fkdiff.discrete.correctors import DiscreteTarget as DiscreteTarget
 from fkdiff.discrete.correctors import Revealing as Revealing
 from fkdiff.discrete.correctors import Unmask as Unmask
+from fkdiff.discrete.correctors import ancestral_steps as ancestral_steps
 from fkdiff.discrete.correctors import anneal as anneal
+from fkdiff.discrete.correctors import checked_order as checked_order
 from fkdiff.discrete.correctors import guidance as guidance
 from fkdiff.discrete.correctors import lifted as lifted
 from fkdiff.discrete.correctors import product as product

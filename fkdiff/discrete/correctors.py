@@ -1,4 +1,4 @@
-"""Powers, products and guidance of masked denoisers, by the chain rule.
+"""Powers, products and guidance of denoisers: of masked ones by the chain rule, of any by steps in time (`ancestral`).
 
 Reveal the tokens of x one after the other, in any order σ. For a denoiser that is exact,
 
@@ -15,7 +15,7 @@ revealed in one step, their conditionals are taken for independent, and the law 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -23,6 +23,9 @@ import jax.numpy as jnp
 
 from fkdiff.core import Array, FkdiffError, Key, Scalar, choose, concrete, number, require
 from fkdiff.core.keys import Use, stream
+from fkdiff.discrete import ancestral
+from fkdiff.discrete.ancestral import Moving
+from fkdiff.discrete.powers import power_product
 from fkdiff.discrete.predictor import DiscretePredictor
 from fkdiff.discrete.processes import Masked
 from fkdiff.smc import FeynmanKac
@@ -60,6 +63,9 @@ def _by_confidence(state: Revealing, hidden: Array, low: Array, high: Array) -> 
 ORDERS: dict[str, Callable] = {"random": _by_rank, "left-to-right": _by_rank, "confidence": _by_confidence}
 
 
+ANCESTRAL = "ancestral"
+
+
 class DiscreteTarget(eqx.Module):
     """Π_i q_i^{β_i} over sequences: what `anneal`, `product` and `guidance` return.
 
@@ -82,26 +88,22 @@ class DiscreteTarget(eqx.Module):
     def log_mass(self, tokens: Array, t: Array) -> Array:
         """log w(v) = Σ β_i log q_i(v | tokens) of every masked position, (L, V)."""
         hidden = (tokens == self.process.mask)[:, None]
-        total = jnp.zeros((self.length, self.process.vocab_size), jnp.result_type(float))
-        never = always = jnp.zeros(total.shape, bool)
-        for beta, pred in self.factors:
-            said = jnp.where(hidden, pred(tokens, t), 0.0)
-            # −∞ of both signs would make NaN: what one factor forbids is forbidden, whatever the others say.
-            impossible = said == -jnp.inf
-            total = total + beta * jnp.where(impossible, 0.0, said)
-            never = never | (impossible & (beta > 0))
-            always = always | (impossible & (beta < 0))
-        return jnp.where(never, -jnp.inf, jnp.where(always, jnp.inf, total))
+        said = [jnp.where(hidden, pred(tokens, t), 0.0) for _, pred in self.factors]
+        return power_product([beta for beta, _ in self.factors], said)
 
-    def begin(self, key: Key, order: str) -> Revealing:
-        """All masked, with the order of this sequence."""
+    def begin(self, key: Key, order: str) -> Revealing | Moving:
+        """Pure noise: all masked, with the order of this sequence."""
+        if order == ANCESTRAL:
+            return ancestral.begin(self.factors, key)
         places = jnp.arange(self.length, dtype=jnp.int32)
         ranks = jax.random.permutation(stream(key, Use.INITIAL), places) if order == "random" else places
         tokens, zero = self.process.start(key, self.length), jnp.zeros((), jnp.result_type(float))
         return Revealing(tokens, ranks, self.log_mass(tokens, zero), zero)
 
-    def reveal(self, key: Key, state: Revealing, t0: Array, t1: Array, order: str) -> Revealing:
+    def reveal(self, key: Key, state: Any, t0: Array, t1: Array, order: str) -> Revealing | Moving:
         """Reveals the tokens that are due in (t0, t1], by the law ∝ w. Cost: one evaluation of every denoiser."""
+        if order == ANCESTRAL:
+            return ancestral.advance(self.factors, key, state, t0, t1)
         # A thousandth of a token of slack: L t is a whole number up to rounding on the grids that are meant.
         low, high = (jnp.floor(self.length * t + 1e-3).astype(jnp.int32) for t in (t0, t1))
         hidden = state.tokens == self.process.mask
@@ -111,24 +113,30 @@ class DiscreteTarget(eqx.Module):
         tokens = jnp.where(due, drawn, state.tokens)
         return Revealing(tokens, state.ranks, self.log_mass(tokens, t1), mass)
 
-    def complete(self, key: Key, state: Revealing) -> Array:
+    def complete(self, key: Key, state: Any) -> Array:
         """The sequence with every masked token drawn from w, independently: a guess at where it will end."""
+        if isinstance(state, Moving):
+            return ancestral.complete(self.factors, key, state)
         drawn = jax.random.categorical(stream(key, Use.PROBE), state.log_w).astype(jnp.int32)
         return jnp.where(state.tokens == self.process.mask, drawn, state.tokens)
 
-    def feynman_kac(self, order: str = "random") -> FeynmanKac:
-        """The model that `fkdiff.run_smc` runs, on `jnp.linspace(0, 1, L + 1)`.
+    def feynman_kac(self, order: str | None = None) -> FeynmanKac:
+        """The model that `fkdiff.run_smc` runs, on `jnp.linspace(0, 1, L + 1)`; ancestral ones on any K steps.
 
         Args:
-            order: "random", "left-to-right", or "confidence" (of the masked positions the one that w is surest of). The
-                law is the same for exact denoisers; the variance is not.
+            order: Of masked denoisers "random" (the default), "left-to-right", or "confidence" (of the masked positions
+                the one that w is surest of). The law is the same for exact denoisers; the variance is not. Of any
+                "ancestral": all tokens at once, step by step in time, with an error of 1/K in the number of steps K;
+                the only one on the uniform process, and its default.
 
         On a grid of K < L steps several tokens are revealed at once, as if they were independent.
 
+        Raises:
+            FkdiffError: The order does not fit the process.
+
         Cost: one evaluation of every denoiser per step, and one at the start. Gradients: none; tokens are drawn.
         """
-        choose("order", order, ORDERS)
-        model = _Model(self, order)
+        model = _Model(self, checked_order(self, order))
         return FeynmanKac(
             initial=model.initial,
             propose=model.propose,
@@ -151,21 +159,40 @@ def unmask(order: str = "random") -> Unmask:
     return Unmask(order)
 
 
+def ancestral_steps() -> Unmask:
+    """Moves all tokens at once, step by step in time; on the masked and on the uniform process. See `ancestral`."""
+    return Unmask(ANCESTRAL)
+
+
+def checked_order(target: DiscreteTarget, order: str | None) -> str:
+    """The order, or the process's own; refuses to unmask where nothing is masked."""
+    hides = isinstance(target.process, Masked)
+    if order is None:
+        return "random" if hides else ANCESTRAL
+    choose("order", order, {**ORDERS, ANCESTRAL: None})
+    require(
+        hides or order == ANCESTRAL,
+        f'order="{order}" reveals masked tokens, and these denoisers live on the uniform process; use '
+        f'order="{ANCESTRAL}" (fkdiff.discrete.ancestral_steps() for fkdiff.steer).',
+    )
+    return order
+
+
 class _Model(eqx.Module):
     target: DiscreteTarget
     order: str = eqx.field(static=True)
 
-    def initial(self, key: Key) -> tuple[Revealing, Array]:
+    def initial(self, key: Key) -> tuple[Revealing | Moving, Array]:
         state = self.target.begin(key, self.order)
         return state, state.log_mass
 
-    def propose(self, key: Key, particle: Revealing, t0: Array, t1: Array) -> Revealing:
+    def propose(self, key: Key, particle: Any, t0: Array, t1: Array) -> Revealing | Moving:
         return self.target.reveal(key, particle, t0, t1, self.order)
 
-    def log_potential(self, previous: Revealing, particle: Revealing, t0: Array, t1: Array) -> Array:
+    def log_potential(self, previous: Any, particle: Any, t0: Array, t1: Array) -> Array:
         return particle.log_mass
 
-    def extract(self, particle: Revealing) -> Array:
+    def extract(self, particle: Any) -> Array:
         return particle.tokens
 
 
@@ -173,12 +200,8 @@ def lifted(target, argument: str) -> DiscreteTarget:
     """A denoiser as the trivial target q^1."""
     if isinstance(target, DiscreteTarget):
         return target
-    if isinstance(target, DiscretePredictor) and isinstance(target.process, Masked):
-        return DiscreteTarget(((number("one", 1.0), target),))
     if isinstance(target, DiscretePredictor):
-        raise FkdiffError(
-            f"{argument} lives on the uniform process, which the chain rule does not fit; use fkdiff.discrete.masked."
-        )
+        return DiscreteTarget(((number("one", 1.0), target),))
     raise FkdiffError(
         f"{argument} is a {type(target).__name__}; pass a DiscretePredictor or another target of this kind."
     )
@@ -188,7 +211,7 @@ def anneal(pred, beta: Scalar) -> DiscreteTarget:
     """The law q^β, normalised.
 
     Args:
-        pred: A masked denoiser, or a target.
+        pred: A denoiser, or a target.
         beta: Inverse temperature, positive.
 
     References: the chain rule; Skreta et al. (2025) and Lee et al. (2025) for correctors in continuous time.
@@ -200,7 +223,7 @@ def product(preds: Sequence, exponents: Sequence[Scalar] | None = None) -> Discr
     """The law Π q_i^{β_i}, normalised.
 
     Args:
-        preds: Masked denoisers or targets of one length and vocabulary.
+        preds: Denoisers or targets of one length, vocabulary and process.
         exponents: β_i, signed; 1 each by default. Their sum must be positive.
     """
     require(isinstance(preds, list | tuple) and len(preds) > 0, "preds must be a list of at least one denoiser.")
@@ -213,10 +236,11 @@ def product(preds: Sequence, exponents: Sequence[Scalar] | None = None) -> Discr
     for i, (pred, power) in enumerate(zip(preds, exponents, strict=True)):
         power = number(f"exponents[{i}]", power)
         factors += [(beta * power, one) for beta, one in lifted(pred, f"preds[{i}]").factors]
-    kinds = {(one.length, one.process.vocab_size) for _, one in factors}
+    kinds = {(one.length, one.process.vocab_size, type(one.process).__name__.lower()) for _, one in factors}
     require(
         len(kinds) == 1,
-        f"the denoisers have different (length, vocabulary) {sorted(kinds)}; a product needs one space of sequences.",
+        f"the denoisers have different (length, vocabulary, process) {sorted(kinds)}; a product needs one space of "
+        "sequences and one way to noise them.",
     )
     total = concrete(sum(beta for beta, _ in factors))
     require(

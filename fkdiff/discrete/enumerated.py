@@ -68,7 +68,7 @@ class EnumeratedRule(eqx.Module):
         sequences = self.law.sequences
         joint = self.law.log_masses + self.process.log_likelihood(sequences, tokens[None, :], t).sum(axis=1)
         weights = jnp.exp(joint - jnp.max(joint))
-        same = sequences[:, :, None] == jnp.arange(self.law.vocab_size)[None, None, :]
+        same = sequences[:, :, None] == jnp.arange(self.law.vocab_size, dtype=jnp.int32)[None, None, :]
         return jnp.log(jnp.tensordot(weights, same.astype(weights.dtype), axes=1, precision=jax.lax.Precision.HIGHEST))
 
 

@@ -24,7 +24,7 @@ class InfillRule(eqx.Module):
     def __call__(self, tokens: Array, t: Array, cond: PyTree) -> Array:
         told = self.known != self.mask
         logits = jnp.asarray(self.rule(jnp.where(told, self.known, tokens), t, cond))
-        certain = jnp.where(jnp.arange(logits.shape[1])[None, :] == self.known[:, None], 0.0, -jnp.inf)
+        certain = jnp.where(jnp.arange(logits.shape[1], dtype=jnp.int32)[None, :] == self.known[:, None], 0.0, -jnp.inf)
         return jnp.where(told[:, None], certain.astype(logits.dtype), logits)
 
 

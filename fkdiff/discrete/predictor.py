@@ -28,7 +28,7 @@ class DiscretePredictor(eqx.Module):
     cond: PyTree = None
 
     def __call__(self, tokens: Array, t: Scalar) -> Array:
-        """log p(clean_l = v | tokens), (L, V). A token that the masked process has revealed is what it is."""
+        """log p(clean_l = v | tokens), (L, V). A revealed token is what it is: of the masked process, or at t = 1."""
         require(
             jnp.shape(tokens) == (self.length,) and jnp.issubdtype(tokens.dtype, jnp.integer),
             f"tokens has shape {jnp.shape(tokens)} and dtype {tokens.dtype}; pass ONE sequence of {self.length} int32 "
@@ -42,9 +42,11 @@ class DiscretePredictor(eqx.Module):
             f"({self.length}, {count}), without the mask.",
         )
         log_probs = jax.nn.log_softmax(logits.astype(jnp.result_type(float)), axis=-1)
+        known = jnp.where(jnp.arange(count, dtype=jnp.int32)[None, :] == tokens[:, None], 0.0, -jnp.inf).astype(
+            log_probs.dtype
+        )
         if not isinstance(self.process, Masked):
-            return log_probs
-        known = jnp.where(jnp.arange(count)[None, :] == tokens[:, None], 0.0, -jnp.inf).astype(log_probs.dtype)
+            return jnp.where(self.process.kept(t) >= 1, known, log_probs)
         return jnp.where((tokens == self.process.mask)[:, None], log_probs, known)
 
     def given(self, cond: PyTree) -> DiscretePredictor:

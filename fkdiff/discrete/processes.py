@@ -44,6 +44,10 @@ class Process(eqx.Module):
         """
 
     @abc.abstractmethod
+    def noising(self, tokens: Array, t0: Scalar, t1: Scalar) -> Array:
+        """log q(x_{t0} = tokens | x_{t1} = ·) of each token, (L, V + 1); t0 < t1. The last column is the mask."""
+
+    @abc.abstractmethod
     def start(self, key: Key, length: int) -> Array:
         """Pure noise, (length,)."""
 
@@ -75,8 +79,16 @@ class Masked(Process):
         revealed = jnp.concatenate(
             [clean_log_probs + go, jnp.broadcast_to(stay, (tokens.shape[0], 1)).astype(clean_log_probs.dtype)], axis=1
         )
-        fixed = jnp.where(jnp.arange(self.vocab_size + 1)[None, :] == tokens[:, None], 0.0, -jnp.inf)
+        fixed = jnp.where(jnp.arange(self.vocab_size + 1, dtype=jnp.int32)[None, :] == tokens[:, None], 0.0, -jnp.inf)
         return jnp.where((tokens == self.mask)[:, None], revealed, fixed.astype(revealed.dtype))
+
+    def noising(self, tokens: Array, t0: Scalar, t1: Scalar) -> Array:
+        """A token is hidden with probability 1 − α₀/α₁, and stays so."""
+        kept = self.kept(t0) / self.kept(t1)
+        values = jnp.arange(self.vocab_size + 1, dtype=jnp.int32)[None, :]
+        hidden = jnp.where(values == self.mask, 0.0, jnp.log1p(-kept))
+        seen = jnp.where(values == tokens[:, None], jnp.log(kept), -jnp.inf)
+        return jnp.where((tokens == self.mask)[:, None], hidden, seen)
 
     def start(self, key: Key, length: int) -> Array:
         """All masked."""
@@ -111,6 +123,13 @@ class Uniform(Process):
         law = back * jnp.matmul(share, forward, precision=jax.lax.Precision.HIGHEST)
         never = jnp.full((tokens.shape[0], 1), -jnp.inf, clean_log_probs.dtype)
         return jnp.concatenate([jnp.log(law), never], axis=1)
+
+    def noising(self, tokens: Array, t0: Scalar, t1: Scalar) -> Array:
+        """log [α₀/α₁ 1{same} + (1 − α₀/α₁)/V]."""
+        kept = self.kept(t0) / self.kept(t1)
+        same = jnp.arange(self.vocab_size, dtype=jnp.int32)[None, :] == tokens[:, None]
+        law = jnp.log(jnp.where(same, kept, 0.0) + (1 - kept) / self.vocab_size)
+        return jnp.concatenate([law, jnp.full((tokens.shape[0], 1), -jnp.inf, law.dtype)], axis=1)
 
     def start(self, key: Key, length: int) -> Array:
         """Uniform tokens."""

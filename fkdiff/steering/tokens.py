@@ -1,10 +1,10 @@
-"""Steering of token sequences: any reward, on masked denoisers and their powers, products and guided versions."""
+"""Steering of token sequences: any reward, on denoisers and their powers, products and guided versions."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from fkdiff.core import Array, Key, Status, expect, number, require
 from fkdiff.core.keys import Use, stream
-from fkdiff.discrete import DiscreteTarget, Revealing, Unmask, lifted
+from fkdiff.discrete import DiscreteTarget, Unmask, checked_order, lifted
 from fkdiff.smc import FeynmanKac
 from fkdiff.steering.potentials import POTENTIALS, Account, opened, paid
 
@@ -20,7 +20,7 @@ from fkdiff.steering.potentials import POTENTIALS, Account, opened, paid
 class SteeredTokens(NamedTuple):
     """One sequence: what is revealed, its account, and how many rewards it has seen."""
 
-    state: Revealing
+    state: Any
     account: Account
     seen: Array
 
@@ -50,17 +50,17 @@ class TokenSteering(eqx.Module):
         """ρ at a time."""
         return jnp.zeros_like(t) if self.potential == "terminal" else jnp.asarray(self.ramp(t), t.dtype)
 
-    def guess(self, key: Key, state: Revealing) -> Array:
+    def guess(self, key: Key, state: Any) -> Array:
         """log-mean-exp of λ r over completions of the sequence."""
         keys = jax.random.split(stream(key, Use.PROBE), self.num_draws)
         rewards = jax.vmap(lambda k: self.nats(self.target.complete(k, state)))(keys)
         return jax.nn.logsumexp(rewards) - math.log(self.num_draws)
 
     def initial(self, key: Key) -> tuple[SteeredTokens, Array]:
-        """All masked, with what is promised."""
+        """Pure noise, with what is promised."""
         state, t = self.target.begin(key, self.order), jnp.zeros((), self.strength.dtype)
         account = opened(self.guess(key, state), self.share(t))
-        return SteeredTokens(state, account, jnp.ones_like(t)), account.increment
+        return SteeredTokens(state, account, jnp.ones_like(t)), account.increment + state.log_mass
 
     def propose(self, key: Key, particle: SteeredTokens, t0: Array, t1: Array) -> SteeredTokens:
         """Reveals what is due, and keeps the account."""
@@ -89,7 +89,8 @@ class TokenSteering(eqx.Module):
 def steer_tokens(target, solver, reward, ramp, potential, strength, intermediate, proposal) -> FeynmanKac:
     """What `fkdiff.steer` returns for a masked denoiser, or a target of several; see there."""
     target = lifted(target, "pred")
-    expect("solver", solver, Unmask, "sequences are revealed by fkdiff.discrete.unmask(order)")
+    expect("solver", solver, Unmask, "sequences move by fkdiff.discrete.unmask(order) or ancestral_steps()")
+    order = checked_order(target, solver.order)
     require(
         proposal == "base",
         f'proposal="{proposal}" follows a gradient, which tokens do not have; use proposal="base".',
@@ -99,7 +100,7 @@ def steer_tokens(target, solver, reward, ramp, potential, strength, intermediate
         draws is not None,
         'intermediate must be "clean" (one completion), "draws" or clean_draws(num): log-mean-exp over completions.',
     )
-    parts = TokenSteering(target, reward, number("strength", strength), ramp, solver.order, potential, draws or 1)
+    parts = TokenSteering(target, reward, number("strength", strength), ramp, order, potential, draws or 1)
     return FeynmanKac(
         initial=parts.initial,
         propose=parts.propose,

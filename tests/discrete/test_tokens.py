@@ -242,7 +242,6 @@ def test_ising_cooled_from_a_hotter_one(energies):
 
 WRONG = {
     "cold to negative": (lambda: discrete.anneal(PRED, -1.0), "must be"),
-    "uniform process": (lambda: discrete.anneal(LAW.predictor(UNIFORM), 2.0), "fkdiff.discrete.masked"),
     "not a model": (lambda: discrete.anneal(LAW, 2.0), "pass a DiscretePredictor"),
     "nothing": (lambda: discrete.product([]), "at least one denoiser"),
     "exponents": (lambda: discrete.product([PRED], [1.0, 2.0]), "one exponent per denoiser"),
