@@ -18,6 +18,8 @@ Adjusted, with the target as exact law; derivatives through them are refused, na
 - `hmc`: `hmc`: leapfrog trajectories with a diagonal or dense mass and jittered length
 - `random_walk`: `random_walk`: Gaussian proposals, without a gradient
 
+- `parallel_tempering`: `parallel_tempering`: replicas at many temperatures that swap
+
 Around them:
 
 - `chain`: `run_chain`: one compiled scan, for one chain or many
@@ -41,6 +43,9 @@ from fkdiff.mcmc.metric import Metric as Metric
 from fkdiff.mcmc.metric import metric as metric
 from fkdiff.mcmc.myula import myula as myula
 from fkdiff.mcmc.myula import soft_threshold as soft_threshold
+from fkdiff.mcmc.parallel_tempering import Ladder as Ladder
+from fkdiff.mcmc.parallel_tempering import LadderInfo as LadderInfo
+from fkdiff.mcmc.parallel_tempering import parallel_tempering as parallel_tempering
 from fkdiff.mcmc.random_walk import random_walk as random_walk
 from fkdiff.mcmc.randomized_midpoint import randomized_midpoint as randomized_midpoint
 from fkdiff.mcmc.state_dependent import state_dependent as state_dependent

@@ -51,18 +51,18 @@ class Chain(eqx.Module):
         if stuck.any():
             errors.append(
                 f"{stuck.sum()} of {stuck.size} chains (first: {int(stuck.argmax())}) started where the log-density is "
-                "not finite and never left; start where the density is positive (stuck-chains)."
+                "not finite and never left; start where the density is positive; see SYMPTOMS.md#stuck-chains"
             )
         total, steps = int(np.sum(divergences)), self.num_steps * np.size(divergences)
         if total:
             doubts.append(
                 f"{total} of {steps} steps were divergent, so the tails may be missed; use a smaller step size, an "
-                "inverse_mass, or another parametrisation (divergent-steps)."
+                "inverse_mass, or another parametrisation; see SYMPTOMS.md#divergent-steps"
             )
         if acceptance is not None and not float(np.mean(acceptance)) >= 0.05:
             doubts.append(
                 f"the mean acceptance is {float(np.mean(acceptance)):.3f}: the chain hardly moves; use a smaller "
-                "step size, such as fkdiff.mcmc.dual_averaging finds (stuck-chains)."
+                "step size, such as fkdiff.mcmc.dual_averaging finds; see SYMPTOMS.md#stuck-chains"
             )
         return errors, doubts
 
