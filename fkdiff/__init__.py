@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from fkdiff import (
         core,
         correctors,
+        diagnostics,
         discrete,
         errors,
         evaluate,
+        gradients,
         interop,
         mcmc,
         nn,
@@ -53,9 +55,11 @@ _NAMES = {
         for name in (
             "core",
             "correctors",
+            "diagnostics",
             "discrete",
             "errors",
             "evaluate",
+            "gradients",
             "interop",
             "mcmc",
             "nn",

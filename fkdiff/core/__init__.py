@@ -2,12 +2,13 @@
 
 - `types`: `Kernel`, `Transition` and the array aliases used in signatures
 - `keys`: one key per step, use and particle, so results never depend on chunking or device count
-- `trees`: gather, select and map over the particle axis of a pytree
+- `trees`: gather, mix, select and map over the particle axis of a pytree
 - `status`: failure codes that ride through compiled code, and their sentences
 - `arguments`: what an argument must be: keys, counts, numbers
 - `concrete`: what is known now and what is being traced
 - `density`: `LogDensity`: weighted terms whose values and gradients are evaluated once
 - `refusal`: derivatives that would be wrong raise a sentence
+- `scans`: scans that are recomputed in segments, so that their derivatives fit in memory
 - `memory`: exhaustion as a sentence
 - `errors` (one level up, free of JAX): sentences with the argument, what came and the next action
 - `progress`: a bar on a terminal, lines elsewhere
@@ -30,9 +31,12 @@ from fkdiff.core.keys import particle_keys as particle_keys
 from fkdiff.core.keys import stream as stream
 from fkdiff.core.memory import enough_memory as enough_memory
 from fkdiff.core.refusal import refused as refused
+from fkdiff.core.scans import checkpoint_segments as checkpoint_segments
+from fkdiff.core.scans import scan as scan
 from fkdiff.core.status import Status as Status
 from fkdiff.core.status import worst as worst
 from fkdiff.core.trees import chunked_vmap as chunked_vmap
+from fkdiff.core.trees import mix as mix
 from fkdiff.core.trees import select as select
 from fkdiff.core.trees import take as take
 from fkdiff.core.types import Array as Array

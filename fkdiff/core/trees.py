@@ -8,11 +8,26 @@ import jax
 import jax.numpy as jnp
 
 from fkdiff.core.types import Array, PyTree
+from fkdiff.errors import require
 
 
 def take(tree: PyTree, indices: Array) -> PyTree:
     """Gathers particles: every leaf of `tree` is indexed by `indices` along its first axis, all at once."""
     return jax.tree.map(lambda leaf: leaf[indices], tree)
+
+
+def mix(tree: PyTree, shares: Array) -> PyTree:
+    """Averages particles: every leaf becomes `shares` (N, N) times itself along its first axis."""
+
+    def one(path, leaf):
+        require(
+            bool(jnp.issubdtype(leaf.dtype, jnp.floating)),
+            f"particles{jax.tree_util.keystr(path)} has dtype {leaf.dtype}, which cannot be averaged; resample by a "
+            "scheme that copies, such as fkdiff.smc.systematic.",
+        )
+        return jnp.tensordot(shares.astype(leaf.dtype), leaf, 1)
+
+    return jax.tree_util.tree_map_with_path(one, tree)
 
 
 def select(condition: Array, yes: PyTree, no: PyTree) -> PyTree:

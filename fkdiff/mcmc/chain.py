@@ -10,7 +10,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core import Array, Kernel, Key, PyTree, expect, one_key, particle_keys, require, stream, traced, whole
+from fkdiff.core import (
+    Array,
+    Kernel,
+    Key,
+    PyTree,
+    checkpoint_segments,
+    expect,
+    one_key,
+    particle_keys,
+    require,
+    scan,
+    stream,
+    traced,
+    whole,
+)
 from fkdiff.core.keys import Use
 from fkdiff.mcmc.states import real_position
 from fkdiff.mcmc.trees import described
@@ -74,6 +88,7 @@ def run_chain(
     num_steps: int,
     collect: Callable[[Any, Any], PyTree] | None = None,
     num_chains: int | None = None,
+    checkpoint: int | None = None,
 ) -> Chain:
     """`num_steps` steps of a Markov kernel, compiled once: another key, step size or mass traces nothing.
 
@@ -86,6 +101,7 @@ def run_chain(
         collect: `collect(state, info)` after every step of ONE chain; what it returns is stacked. Such as
             `lambda state, info: state.position`. By default nothing is kept but the last state.
         num_chains: How many chains, in one vmap; None for one without an extra axis.
+        checkpoint: Segments, about √num_steps, that a derivative recomputes instead of keeping every step in memory.
 
     Returns:
         `Chain`; `fkdiff.check` raises where the start was bad and warns of divergences. Stacked leaves have shape
@@ -114,11 +130,11 @@ def run_chain(
             f"position is {described(position)} and num_chains={num_chains}; give every leaf one start per chain along "
             "its leading axis.",
         )
-    return _run(key, kernel, position, num_steps, collect, num_chains)
+    return _run(key, kernel, position, num_steps, collect, num_chains, checkpoint_segments(checkpoint))
 
 
 @eqx.filter_jit
-def _run(key, kernel, position, num_steps, collect, num_chains) -> Chain:
+def _run(key, kernel, position, num_steps, collect, num_chains, checkpoint) -> Chain:
     def spread(one):
         """A function of (key, ...) for every chain."""
         if num_chains is None:
@@ -142,7 +158,7 @@ def _run(key, kernel, position, num_steps, collect, num_chains) -> Chain:
     shapes = jax.eval_shape(move, steps, first)[1]
     zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes[0])
     start = first, zero, jnp.zeros(shapes[1].shape, jnp.int32)
-    (state, accepted, divergences), collected = jax.lax.scan(body, start, jnp.arange(num_steps))
+    (state, accepted, divergences), collected = scan(body, start, jnp.arange(num_steps), checkpoint)
     mean = jax.tree.map(lambda total: total / num_steps, accepted)
     return Chain(state, mean, divergences, collected, _bad(first, divergences.shape), num_steps)
 

@@ -2,7 +2,9 @@
 
 - `feynman_kac`: `FeynmanKac` (for one particle), `Population` (what the engine runs), `MoveInfo`, `lift`
 - `run`: `run_smc`: a scan of `engine.init`, `engine.step` and `engine.finish`
-- `resampling`: `systematic`, `stratified`, `multinomial`, `residual`; `adaptive` and `stop_gradient` decorate
+- `resampling`: `systematic`, `stratified`, `multinomial`, `residual`; `never`; `adaptive`, `stop_gradient` and
+  `detached` decorate
+- `soft`, `optimal_transport` (by `sinkhorn`): resampling with biased gradients; `never` has exact ones
 - `window`: `within`, which resamples only inside a window of times
 - `ancestors`: the same with injected uniforms
 - `weights`: ESS, log-mean-exp and other arithmetic of log-weights
@@ -15,6 +17,7 @@
 - `each`: `run_each`: one population for each of many conditions
 - `tempering`: `tempering`: SMC samplers from a prior to prior · likelihood; `temperatures` chooses the next one,
   `tuning` (`tuned`) and `moves` how to move, `waste_free` how to keep every move, `pilot` (`freeze`) fixes all of it
+- `unadjusted`: annealed importance sampling by Langevin steps, differentiable throughout
 - `two_sided`: evidence from both ends: `backwards`, `two_sided`, `bennett`
 - `rejuvenation`: `rejuvenated`: any kernel as a move after resampling
 - `conditional`: conditional SMC, a kernel on whole trajectories (particle Gibbs); `sweep` is one step of it and
@@ -40,13 +43,17 @@ from fkdiff.smc.feynman_kac import MoveInfo as MoveInfo
 from fkdiff.smc.feynman_kac import Population as Population
 from fkdiff.smc.feynman_kac import PopulationModel as PopulationModel
 from fkdiff.smc.feynman_kac import lift as lift
+from fkdiff.smc.optimal_transport import OptimalTransport as OptimalTransport
+from fkdiff.smc.optimal_transport import optimal_transport as optimal_transport
 from fkdiff.smc.pilot import freeze as freeze
 from fkdiff.smc.rejuvenation import Rejuvenated as Rejuvenated
 from fkdiff.smc.rejuvenation import rejuvenated as rejuvenated
 from fkdiff.smc.replicate import Replicates as Replicates
 from fkdiff.smc.replicate import replicate as replicate
 from fkdiff.smc.resampling import adaptive as adaptive
+from fkdiff.smc.resampling import detached as detached
 from fkdiff.smc.resampling import multinomial as multinomial
+from fkdiff.smc.resampling import never as never
 from fkdiff.smc.resampling import residual as residual
 from fkdiff.smc.resampling import stop_gradient as stop_gradient
 from fkdiff.smc.resampling import stratified as stratified
@@ -54,6 +61,8 @@ from fkdiff.smc.resampling import systematic as systematic
 from fkdiff.smc.result import SMCInfo as SMCInfo
 from fkdiff.smc.result import SMCResult as SMCResult
 from fkdiff.smc.run import run_smc as run_smc
+from fkdiff.smc.soft import Soft as Soft
+from fkdiff.smc.soft import soft as soft
 from fkdiff.smc.sweep import ConditionalInfo as ConditionalInfo
 from fkdiff.smc.sweep import ConditionalState as ConditionalState
 from fkdiff.smc.sweep import Trajectory as Trajectory
@@ -66,6 +75,7 @@ from fkdiff.smc.two_sided import TwoSided as TwoSided
 from fkdiff.smc.two_sided import backwards as backwards
 from fkdiff.smc.two_sided import bennett as bennett
 from fkdiff.smc.two_sided import two_sided as two_sided
+from fkdiff.smc.unadjusted import unadjusted as unadjusted
 from fkdiff.smc.weights import ess as ess
 from fkdiff.smc.weights import normalized as normalized
 from fkdiff.smc.window import Within as Within

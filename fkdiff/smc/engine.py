@@ -19,11 +19,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key, PyTree, Status, stream, take, worst
+from fkdiff.core import Array, Key, PyTree, Status, mix, stream, take, worst
 from fkdiff.core.keys import Use
 from fkdiff.smc import arguments
 from fkdiff.smc.feynman_kac import FeynmanKac, MoveInfo, PopulationModel
-from fkdiff.smc.resampling import Resampler, at, scheme, systematic
+from fkdiff.smc.resampling import Resampler, at, given, scheme, systematic
 from fkdiff.smc.result import SMCInfo, SMCResult
 from fkdiff.smc.state import SMCState, StepInfo, account, holds_nan, record, weigh
 from fkdiff.smc.weights import compensated_add, ess, log_mean_exp, spread
@@ -148,11 +148,12 @@ def _resample(
 ) -> tuple[SMCState, Array]:
     """Asks the resampler; gathers, refreshes and banks the evidence only if it resampled."""
     before = state.log_weights
-    ancestors, log_weights, resampled = at(resample, t)(stream(key, Use.RESAMPLE), before)
+    resample = given(at(resample, t), state.particles)
+    ancestors, log_weights, resampled = resample(stream(key, Use.RESAMPLE), before)
     refresh = getattr(model, "refresh", None)
 
     def gather(operands):
-        particles, lineage = take(operands, ancestors)
+        particles, lineage = _inherit(operands, ancestors)
         if refresh is not None:
             particles = refresh(stream(key, Use.REFRESH), particles, t)
         return particles, lineage, log_mean_exp(before)
@@ -175,6 +176,14 @@ def _resample(
         ),
     )  # fmt: skip
     return state, resampled
+
+
+def _inherit(operands: tuple[PyTree, Array], ancestors: Array) -> tuple[PyTree, Array]:
+    """Particles and lineage of the ancestors: copies, or mixtures by a plan, whose lineage is its largest share."""
+    if ancestors.ndim == 1:
+        return take(operands, ancestors)
+    particles, lineage = operands
+    return mix(particles, ancestors), lineage[jnp.argmax(ancestors, axis=1)]
 
 
 def finish(

@@ -77,10 +77,12 @@ def log_normalizer_error(out: SMCResult) -> EvidenceError:
     """√V, the standard error of log Ẑ to first order.
 
     It is a lower bound when fewer than 20 ancestors survive or V > 0.3: a genealogy that has forgotten its start
-    cannot tell how uncertain that start was. Control couples the particles, which no genealogy shows: prefer
-    `fkdiff.replicate` there.
+    cannot tell how uncertain that start was, nor can that of particles which are mixtures. Control couples the
+    particles, which no genealogy shows: prefer `fkdiff.replicate` there.
     """
     variance = relative_variance(out)
     survivors, count = jnp.sum(ancestor_weights(out) > 0), out.log_weights.shape[0]
     doubtful = (survivors < min(FEW_ANCESTORS, count)) | (variance > LARGE_VARIANCE) | (variance < 0)
+    # A mixture of many particles has no one ancestor: its families are those of the largest shares.
+    doubtful = doubtful | ((out.scheme == "transport") & (out.info.resamplings > 0))
     return EvidenceError(jnp.sqrt(jnp.maximum(variance, 0.0)), doubtful)

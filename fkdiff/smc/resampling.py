@@ -1,6 +1,6 @@
 """Resamplers: `(key, log_weights) -> (ancestors, log_weights, resampled)`.
 
-    ancestors    int32 (N,), the particle that each slot copies
+    ancestors    int32 (N,), the particle that each slot copies; or float (N, N), rows of shares that each slot mixes
     log_weights  (N,), 0 after a resampling, untouched otherwise
     resampled    bool (), whether it happened
 
@@ -8,11 +8,16 @@ The expected number of copies of particle i is N W_i for each of the four scheme
 `adaptive`, `stop_gradient` and `within` take a resampler and return one. Where no CDF exists (every particle dead, a
 NaN or a +inf) the answer is the identity with weights untouched: the engine's status says why.
 
-A resampler that depends on time has a method `at(t) -> resampler`, which the engine calls with the time of the state
-before the move; a decorator passes it on to what it decorates (`at`).
+A resampler that depends on time has a method `at(t) -> resampler`, one that looks at the particles a method
+`given(particles) -> resampler`; the engine calls both before the move, and a decorator passes them on.
 
-Gradients: ancestors are integers and carry none, so differentiating a run through a resampling silently drops
-terms; `stop_gradient` restores them.
+Gradients: ancestors are integers and carry none, so a derivative through a plain resampling would silently drop terms:
+it is refused. What may stand in its place:
+
+    never                    pathwise: nothing is dropped (annealed importance sampling)
+    stop_gradient            right, of high variance
+    soft, optimal_transport  biased, of lower variance
+    detached                 biased: the choice is taken for a constant, as is usual for learning proposals
 """
 
 from __future__ import annotations
@@ -24,12 +29,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key, Scalar, concrete, require
+from fkdiff.core import Array, Key, PyTree, Scalar, concrete, refused, require
 from fkdiff.smc import ancestors as injected
 from fkdiff.smc.weights import ess
 
 Resampled = tuple[Array, Array, Array]
 Resampler = Callable[[Key, Array], Resampled]
+
+REFUSAL = (
+    "a derivative flows through a resampling, whose choice of ancestors carries none; for the derivative of log Z use "
+    "fkdiff.gradients.log_normalizer (Fisher's identity) and for that of an average fkdiff.gradients.expectation; or "
+    "run with fkdiff.smc.stop_gradient(resample), or with resample=fkdiff.smc.never."
+)
 
 
 def systematic(key: Key, log_weights: Array) -> Resampled:
@@ -70,6 +81,7 @@ def residual(key: Key, log_weights: Array) -> Resampled:
 
 def outcome(chosen: Array, log_weights: Array) -> Resampled:
     """The chosen ancestors and weights of 0, or the identity where the weights define no distribution."""
+    log_weights = refused(log_weights, REFUSAL)
     usable = jnp.isfinite(jnp.max(log_weights))  # the maximum is NaN if anything is
     identity = jnp.arange(log_weights.shape[0], dtype=jnp.int32)
     reset = jnp.where(usable, jnp.zeros_like(log_weights), log_weights)
@@ -82,6 +94,25 @@ def at(resampler: Resampler, t: Array) -> Resampler:
     return resampler if own is None else own(t)
 
 
+def given(resampler: Resampler, particles: PyTree) -> Resampler:
+    """The resampler that knows the particles: itself, unless it has a `given` of its own."""
+    own: Any = getattr(resampler, "given", None)
+    return resampler if own is None else own(particles)
+
+
+def never(key: Key, log_weights: Array) -> Resampled:
+    """No resampling: sequential importance sampling, whose derivatives are pathwise. Cost: none."""
+    return jnp.arange(log_weights.shape[0], dtype=jnp.int32), log_weights, jnp.asarray(False)
+
+
+def unmoved(resampler: Resampler, key: Key, log_weights: Array) -> Resampled:
+    """What `resampler` answers where nothing is resampled: the identity in its own form, copies or a plan."""
+    form = jax.eval_shape(lambda *given: resampler(*given)[0], key, log_weights)
+    count = log_weights.shape[0]
+    same = jnp.arange(count, dtype=jnp.int32) if form.ndim == 1 else jnp.eye(count, dtype=form.dtype)
+    return same, log_weights, jnp.asarray(False)
+
+
 class Adaptive(eqx.Module):
     """Resamples only when ESS < threshold · N, strictly; otherwise the identity with weights untouched."""
 
@@ -92,15 +123,19 @@ class Adaptive(eqx.Module):
         """The same rule for the resampler at time t."""
         return Adaptive(at(self.resampler, t), self.threshold)
 
+    def given(self, particles: PyTree) -> Adaptive:
+        """The same rule for the resampler that knows the particles."""
+        return Adaptive(given(self.resampler, particles), self.threshold)
+
     def __call__(self, key: Key, log_weights: Array) -> Resampled:
         count = log_weights.shape[0]
-        low = ess(log_weights) < self.threshold.astype(log_weights.dtype) * count
+        low = ess(jax.lax.stop_gradient(log_weights)) < self.threshold.astype(log_weights.dtype) * count
 
         def go(key, log_weights):  # cond hashes its branches, and a module with traced leaves has no hash
             return self.resampler(key, log_weights)
 
-        def keep(_, log_weights):
-            return jnp.arange(count, dtype=jnp.int32), log_weights, jnp.asarray(False)
+        def keep(key, log_weights):
+            return unmoved(self.resampler, key, log_weights)
 
         return jax.lax.cond(low, go, keep, key, log_weights)
 
@@ -127,28 +162,52 @@ class StopGradient(eqx.Module):
     """A resampler whose weights keep the value 0 and regain the gradient of log W that the choice dropped."""
 
     resampler: Resampler
+    score: bool = eqx.field(static=True, default=True)
 
     def at(self, t: Array) -> StopGradient:
         """The same decoration of the resampler at time t."""
-        return StopGradient(at(self.resampler, t))
+        return StopGradient(at(self.resampler, t), self.score)
+
+    def given(self, particles: PyTree) -> StopGradient:
+        """The same decoration of the resampler that knows the particles."""
+        return StopGradient(given(self.resampler, jax.lax.stop_gradient(particles)), self.score)
 
     def __call__(self, key: Key, log_weights: Array) -> Resampled:
-        ancestors, after, resampled = self.resampler(key, log_weights)
-        normalised = log_weights - jax.nn.logsumexp(log_weights)
-        carried = normalised[ancestors]
-        attached = after + carried - jax.lax.stop_gradient(carried)
-        return ancestors, jnp.where(resampled, attached, after), resampled
+        ancestors, after, resampled = self.resampler(key, jax.lax.stop_gradient(log_weights))
+        require(
+            ancestors.ndim == 1,
+            "stop_gradient decorates resamplers that copy; transport and soft resampling carry gradients of their own.",
+        )
+        if self.score:
+            carried = (log_weights - jax.nn.logsumexp(log_weights))[ancestors]
+            # The dead have no derivative, and −inf − (−inf) no value.
+            alive = carried > -jnp.inf
+            carried = jnp.where(alive, carried, 0.0)
+            after = after + carried - jax.lax.stop_gradient(carried)
+        return ancestors, jnp.where(resampled, after, log_weights), resampled
 
 
 def stop_gradient(resampler: Resampler) -> StopGradient:
     """`resampler` with weights W/⊥W: same numbers, and the gradient of log Ẑ becomes Fisher's identity.
 
-    The gradient is right for parameters of the potentials; for parameters of the proposals it also needs their
-    densities in the potential. Put it outside: `stop_gradient(adaptive(systematic))`.
+    The gradient of E Ẑ is right for every parameter of potentials and of moves that are differentiable in it, given
+    independent ancestors: exactly for `multinomial`, in the limit for the others. Its variance grows with the number of
+    steps. Put it outside: `stop_gradient(adaptive(systematic))`.
 
     References: Ścibior and Wood (2021), algorithm 1.
     """
     return StopGradient(resampler)
+
+
+def detached(resampler: Resampler) -> StopGradient:
+    """`resampler`, its choice taken for a constant: a *biased* gradient of low variance, for learning proposals.
+
+    At proposals under which the weights are constant nothing is resampled and the bias is gone: that is where learning
+    leads. Never use it for parameters of the model.
+
+    References: Maddison et al. (2017), section 4; Le et al. (2018), section 3.1; Naesseth et al. (2018), eq. 9.
+    """
+    return StopGradient(resampler, score=False)
 
 
 SCHEMES = (

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key, enough_memory, one_key
+from fkdiff.core import Array, Key, checkpoint_segments, enough_memory, one_key, scan
 from fkdiff.smc import arguments, engine
 from fkdiff.smc.engine import Model
 from fkdiff.smc.resampling import Resampler
@@ -26,6 +26,7 @@ def run_smc(
     chunk: int | None = None,
     collect: Callable[..., Any] | None = None,
     on_nan: str = "error",
+    checkpoint: int | None = None,
 ) -> SMCResult:
     """Weighted particles of the law ∝ Γ_K and an unbiased estimate of its mass, exp(out.log_normalizer).
 
@@ -40,6 +41,7 @@ def run_smc(
             stacked along a leading axis of K + 1 in `out.collected`. Only the last population is kept otherwise.
         on_nan: "error" lets a NaN weight fail the run with its step, count and first index; "kill" gives it weight
             zero, counts it in `info.killed` and marks the result biased.
+        checkpoint: Segments, about √K, that a derivative recomputes instead of keeping every step in memory.
 
     Returns:
         `SMCResult`. Call `fkdiff.check` on it: numerical failures ride in its status and never raise by themselves.
@@ -51,8 +53,8 @@ def run_smc(
     A second call with another key, or other leaf values in `model`, `grid` or `resample`, compiles nothing; functions
     are compared by identity, so build them once.
 
-    Gradients: pathwise through moves and weights. Through a resampling the choice of ancestors carries none, which
-    biases them: wrap the resampler in `fkdiff.smc.stop_gradient`.
+    Gradients: pathwise through moves and weights. Through a plain resampling they are refused, since its choice carries
+    none: `fkdiff.gradients` says what to use.
 
     References: Del Moral (2004), chapter 11; Chopin and Papaspiliopoulos (2020), chapter 10.
     """
@@ -63,10 +65,10 @@ def run_smc(
     resample = arguments.check_resampler(resample, model)
     on_nan = arguments.check_choice(on_nan)
     with enough_memory(f"num_particles={num_particles}"):
-        return _run(key, model, grid, num_particles, resample, chunk, collect, on_nan)
+        return _run(key, model, grid, num_particles, resample, chunk, collect, on_nan, checkpoint_segments(checkpoint))
 
 
-def trajectory(key, model, grid, num_particles, resample, chunk, collect, on_nan) -> SMCResult:
+def trajectory(key, model, grid, num_particles, resample, chunk, collect, on_nan, checkpoint=None) -> SMCResult:
     """`run_smc` without argument checks or compilation, for drivers that compile around it."""
     model = arguments.lifted(model, chunk)
     resample = arguments.check_resampler(None, model) if resample is None else resample
@@ -84,7 +86,7 @@ def trajectory(key, model, grid, num_particles, resample, chunk, collect, on_nan
         return state, (info, snapshot(state, t1))
 
     first = engine.init(key, model, num_particles, grid[0], on_nan=on_nan)
-    state, (steps, rest) = jax.lax.scan(body, first, (grid[:-1], grid[1:]))
+    state, (steps, rest) = scan(body, first, (grid[:-1], grid[1:]), checkpoint)
     joined = jax.tree.map(lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b]), snapshot(first, grid[0]), rest)
     return engine.finish(model, state, grid, ess(first.log_weights), steps, resample, joined, on_nan)
 

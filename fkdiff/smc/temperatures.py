@@ -42,7 +42,10 @@ def next_temperature(log_weights: Array, log_likelihoods: Array, now: Array, sha
         log_likelihoods: ℓ(x_i), (N,).
         now: The temperature, a scalar in [0, 1].
         share: In (0, 1).
+
+    Gradients: stopped; the temperatures are taken for constants, since log Z does not depend on them.
     """
+    log_weights, log_likelihoods, now = jax.lax.stop_gradient((log_weights, log_likelihoods, now))
     share = share.astype(log_weights.dtype)
 
     def enough(step: Array) -> Array:

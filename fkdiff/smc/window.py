@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 
-from fkdiff.core import Array, FkdiffError, Key, Scalar, concrete, number, require
+from fkdiff.core import Array, FkdiffError, Key, PyTree, Scalar, concrete, number, require
 from fkdiff.smc.feynman_kac import SLACK
-from fkdiff.smc.resampling import Resampled, Resampler, at
+from fkdiff.smc.resampling import Resampled, Resampler, at, given, unmoved
 
 
 class Within(eqx.Module):
@@ -37,12 +36,16 @@ class Gated(eqx.Module):
     resampler: Resampler
     gate: Array
 
+    def given(self, particles: PyTree) -> Gated:
+        """The same gate before the resampler that knows the particles."""
+        return Gated(given(self.resampler, particles), self.gate)
+
     def __call__(self, key: Key, log_weights: Array) -> Resampled:
         def go(key, log_weights):  # cond hashes its branches, and a module with traced leaves has no hash
             return self.resampler(key, log_weights)
 
-        def keep(_, log_weights):
-            return jnp.arange(log_weights.shape[0], dtype=jnp.int32), log_weights, jnp.asarray(False)
+        def keep(key, log_weights):
+            return unmoved(self.resampler, key, log_weights)
 
         return jax.lax.cond(self.gate, go, keep, key, log_weights)
 

@@ -9,7 +9,20 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key, PyTree, Status, chunk_size, chunked_vmap, one_key, require, stream, whole
+from fkdiff.core import (
+    Array,
+    Key,
+    PyTree,
+    Status,
+    checkpoint_segments,
+    chunk_size,
+    chunked_vmap,
+    one_key,
+    require,
+    scan,
+    stream,
+    whole,
+)
 from fkdiff.core.keys import Use
 from fkdiff.paths.grids import check_grid, grid_status
 from fkdiff.prediction import Predictor
@@ -28,6 +41,7 @@ def integrate(
     collect: Callable[[State], PyTree] | None = None,
     initial: Array | None = None,
     reference: tuple = (0.0, 1.0),
+    checkpoint: int | None = None,
 ) -> Any:
     """Independent samples from the model's law at the last grid time, up to the solver's error.
 
@@ -46,6 +60,7 @@ def integrate(
             fresh lambda compiles again.
         initial: Positions at the first grid time, shape (num_samples, *pred.shape), in place of random ones.
         reference: (m, ς²), mean and variance of the data, each a scalar or of the shape of one example.
+        checkpoint: Segments, about √num_steps, that a derivative recomputes instead of keeping every step in memory.
 
     Returns:
         Samples, shape (num_samples, *pred.shape); with `collect` the pair (samples, collected), whose leaves
@@ -70,12 +85,13 @@ def integrate(
             f"initial has shape {initial.shape}; pass one position per sample, (num_samples, *{pred.shape}).",
         )
         num_samples = initial.shape[0]
-    result = _run(key, pred, solver, times, initial, reference, num_samples, denoise, chunk, collect)
+    segments = checkpoint_segments(checkpoint)
+    result = _run(key, pred, solver, times, initial, reference, num_samples, denoise, chunk, collect, segments)
     return result[0] if collect is None else result
 
 
 @eqx.filter_jit
-def _run(key, pred, solver, times, initial, reference, num_samples, denoise, chunk, collect):
+def _run(key, pred, solver, times, initial, reference, num_samples, denoise, chunk, collect, segments):
     # One key per grid time: the first draws the start, the others the noise of the step that ends there.
     keys = jax.vmap(lambda k: stream(jax.random.fold_in(key, k), Use.NOISE))(jnp.arange(times.shape[0]))
 
@@ -99,8 +115,9 @@ def _run(key, pred, solver, times, initial, reference, num_samples, denoise, chu
             )
             return (x, moved.memory), None if collect is None else collect(state)
 
-        (x, _), collected = jax.lax.scan(body, (x, solver.memory(x)), (keys[1:], times[:-1], times[1:]))
-        return (pred(x, times[-1]).clean if denoise else x), collected
+        steps = (keys[1:], times[:-1], times[1:])
+        (end, _), collected = scan(body, (x, solver.memory(x)), steps, segments)
+        return (pred(end, times[-1]).clean if denoise else end), collected
 
     indices = jnp.arange(num_samples)
     if initial is None:

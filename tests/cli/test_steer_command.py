@@ -96,6 +96,7 @@ def test_a_reward_agrees_with_weighted_plain_draws(run, tmp_path):
     assert sum(case["judge"]["exact"]["balance"]) == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_class_balance_under_a_power_is_that_of_gaussian_classes():
     """Isotropic classes in the plane: ∫q_c^β = (2πv)^(1−β)/β, so the narrow class gains on the common one."""
     from types import SimpleNamespace
@@ -123,6 +124,7 @@ num_samples: 16
 """
 
 
+@pytest.mark.slow
 def test_a_steered_reward_agrees_with_weighted_plain_draws_of_its_own_chain(run, tmp_path, capsys):
     (case,) = steer(run, tmp_path, STEERING)["cases"]
     truth = case["judge"]["exact_target"]

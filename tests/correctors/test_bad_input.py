@@ -145,6 +145,7 @@ def test_noise_that_nobody_set_is_known_to_be_zero_inside_jit_too():
     assert int(moves) == fkc.anneal(PRED, 2.0).feynman_kac("rk4").refresh_moves > 0
 
 
+@pytest.mark.slow
 def test_a_grid_for_models_on_several_paths():
     target = fkc.product([PRED, OTHER])
     grid = target.grid(16)

@@ -54,6 +54,7 @@ def test_exponential_step_agrees_with_quadrature(name):
     assert np.all(np.abs(answers(out) - truth) <= BOUNDS + 0.1 * (np.arange(3) == 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["A²", pytest.param("A·tilt", marks=pytest.mark.slow)])
 def test_resampling_and_refresh_change_no_answer(name):
     """A threshold that forces resampling at every step, with Langevin moves after each."""
@@ -66,6 +67,7 @@ def test_resampling_and_refresh_change_no_answer(name):
     assert len(np.unique(out.particles)) >= 3900
 
 
+@pytest.mark.slow
 def test_models_on_two_paths_multiply():
     other = fk.paths.cosine()
     far = fk.targets.gaussian_mixture([[-1.5], [2.0]], [0.49, 0.36], [0.6, 0.4]).predictor(other)
@@ -75,6 +77,7 @@ def test_models_on_two_paths_multiply():
     assert np.all(np.abs(answers(out) - np.array([0.2891, 0.4210, -1.7601])) <= BOUNDS)
 
 
+@pytest.mark.slow
 def test_tilt_on_the_clean_estimate_has_the_same_end():
     out = fk.run_smc(jax.random.key(0), fkc.tilt(A, hill, on="clean").feynman_kac(), fk.grid(24, PATH), 4096)
     assert np.all(np.abs(answers(fk.check(out)) - GOLDEN["A·tilt"][1]) <= BOUNDS)
@@ -213,6 +216,7 @@ def test_frozen_control_is_unbiased_where_fitted_control_is_not():
     assert not abs(bias) <= 5 * error + 2e-3
 
 
+@pytest.mark.slow
 def test_frozen_control_serves_any_grid_and_step():
     truth = GOLDEN["A⁻¹C²"][1]
     fitted = fkc.guidance(C, A, 2.0).feynman_kac()

@@ -43,7 +43,7 @@ def error(step, steps, noise=0.0, ladder="affine", seed=0):
 ORDERS = [
     pytest.param("euler", (64, 128), 1, marks=pytest.mark.slow),
     ("heun", (24, 48), 2),
-    ("rk4", (12, 24), 4),
+    pytest.param("rk4", (12, 24), 4, marks=pytest.mark.slow),
 ]
 
 
@@ -79,6 +79,7 @@ def test_noise_and_seed_do_not_move_the_answer():
     assert np.max(np.abs(answers)) <= 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.x64
 def test_right_reference_needs_no_control():
     path = fk.paths.variance_exploding()
@@ -92,6 +93,7 @@ def test_right_reference_needs_no_control():
     assert abs(float(out.log_normalizer) - exact) < 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.x64
 def test_fitted_reference_finds_the_data():
     path = fk.paths.variance_preserving()

@@ -32,6 +32,7 @@ def disagreement(known):
     return np.max(np.abs(seen.log_excess - expected)), np.max(np.abs(seen.starts - starts)) / starts.std()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_particles_weigh_as_witnesses_what_they_weighed_in_the_run(known):
     weights, starts = disagreement(known)
@@ -56,6 +57,7 @@ def test_a_forgotten_term_is_caught(what, monkeypatch):
     jax.clear_caches()
 
 
+@pytest.mark.slow
 def test_gaussians_weigh_the_same_everywhere():
     path = fk.paths.cosine()
     target = fkc.anneal(fk.targets.gaussian([0.7, -0.4], 0.5).predictor(path), 2.0)

@@ -178,6 +178,7 @@ def test_rates_and_weights_solve_the_master_equation(exponents):
         assert abs(w[at, STATES[j][at]] / dt - rates[i, j]) <= 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["guidance 2.3", *(pytest.param(n, marks=pytest.mark.slow) for n in TARGETS)])
 def test_populations_reach_the_law(name):
     make, exponents = TARGETS[name]
@@ -202,6 +203,7 @@ def test_a_population_that_forgets_its_weights_is_found():
     assert variation(np.bincount(np.asarray(law(LOG_A).index(out.particles)), minlength=V**L) / 2**14, right) > 3 / 2**7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("process", [UNIFORM, pytest.param(MASKED, marks=pytest.mark.slow)], ids=["uniform", "masked"])
 @pytest.mark.parametrize(
     "potential", ["difference", *(pytest.param(p, marks=pytest.mark.slow) for p in ("max", "terminal"))]

@@ -25,6 +25,7 @@ def run(model, count=8192):
     return np.bincount(rows, weights=weights, minlength=V**L), float(out.log_normalizer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [[V, 2, V], [1, V, 0]])
 def test_the_law_given_some_tokens_annealed(known):
     fits = np.all((np.array(known) == V) | (np.array(known) == STATES), axis=1)

@@ -142,6 +142,7 @@ def _without_last(state):
     return state._replace(tokens=state.tokens.at[-1].set(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bug", ["mass forgotten", pytest.param("position lost", marks=pytest.mark.slow)])
 def test_planted_bugs_are_found(monkeypatch, bug):
     monkeypatch.setattr(correctors.DiscreteTarget, "reveal", BUGS[bug](correctors.DiscreteTarget.reveal))
@@ -164,6 +165,7 @@ def test_the_evidence_is_unbiased_for_four_particles():
     assert relative.std() > 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "potential",
     ["difference", pytest.param("terminal", marks=pytest.mark.slow), pytest.param("max", marks=pytest.mark.slow)],

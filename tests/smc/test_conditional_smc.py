@@ -162,6 +162,7 @@ def test_retained_ancestors_have_the_right_law(resample):
         assert np.abs(counts - 7 * weights).max() <= 1 + 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "renew",
     [pytest.param("trace", marks=pytest.mark.slow), "ancestor", pytest.param("backward", marks=pytest.mark.slow)],
@@ -260,6 +261,7 @@ def test_plain_trajectories_approach_the_law():
             assert abs((states[:, k] == s).mean() - exact) <= 6 * np.sqrt(exact * (1 - exact) / 2**11) + 2 / 256
 
 
+@pytest.mark.slow
 def test_chunk_changes_no_bit_and_a_key_decides():
     position = jax.tree.map(lambda leaf: leaf[0], chain.exact_positions(1, 0))
     steps = [eqx.filter_jit(smc.conditional(chain.CHAIN, chain.GRID, 7, chunk=chunk).step) for chunk in (None, 2)]

@@ -173,6 +173,7 @@ def test_replicates_print_and_check(pooled):
         smc.replicate(KEY, 1, walks.model(), GRID)
 
 
+@pytest.mark.slow
 def test_replicates_count_the_extinct_as_zero():
     def initial(key, num_particles, t):
         fate = jnp.where(jax.random.uniform(key) < chance, -jnp.inf, 0.0)
@@ -213,6 +214,7 @@ def forgetful(width):
     )
 
 
+@pytest.mark.slow
 def test_lineages_show_growth_that_every_effective_sample_size_hides():
     grid, rule = jnp.arange(21.0), smc.adaptive(smc.systematic, 0.98)
     grown = smc.run_smc(jax.random.key(0), persistent(0.25), grid, 2000, rule, collect=lambda x, w, t: x)

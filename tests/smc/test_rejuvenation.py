@@ -153,6 +153,7 @@ def frozen(sharpness=30.0):
     ), log_density
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [random_walk, pytest.param(mala, marks=slow)], ids=lambda f: f.__name__)
 def test_duplicates_separate_and_the_tempered_law_is_reached(make):
     model, log_density = frozen()

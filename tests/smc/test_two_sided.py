@@ -70,6 +70,7 @@ def test_both_ends_bracket_the_evidence_and_bennett_hits_it():
     assert abs(backward_mass.mean() - 1) <= 4.5 * backward_mass.std() / np.sqrt(count)
 
 
+@pytest.mark.slow
 def test_two_sided_says_what_it_has():
     forward, backward = pair(KEY)
     both = smc.two_sided(forward, backward)

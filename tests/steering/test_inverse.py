@@ -115,6 +115,7 @@ def test_a_likelihood_that_is_never_settled_is_seen(monkeypatch):
 # Zero variance ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.x64
 @pytest.mark.parametrize(
     "name", ["linear", *(pytest.param(p, marks=pytest.mark.slow) for p in ("cosine", "variance_exploding"))]
@@ -264,6 +265,7 @@ BUGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bug", [pytest.param(b, marks=() if i == 5 else pytest.mark.slow) for i, b in enumerate(BUGS)])
 def test_planted_bugs_change_the_law(monkeypatch, bug):
     proposal, plant = BUGS[bug]

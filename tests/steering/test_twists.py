@@ -59,6 +59,7 @@ def test_the_exact_twist_leaves_no_variance():
     assert float(jnp.var(out.log_weights - steps[0])) <= 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "bug",
     [
@@ -94,6 +95,7 @@ def test_a_running_sum_would_not_settle_but_the_mean_does(monkeypatch):
     assert abs(float(out.log_normalizer) - 3.0) <= 1e-5
 
 
+@pytest.mark.slow
 def test_adaptive_ramp_goes_as_far_as_the_ess_it_was_asked_for():
     """One step at a time: the ESS at ρ_k is at least 0.99 of that at ρ_{k−1}, and just so below the cap."""
     reward = lambda x: -4.0 * (x[0] - 1.0) ** 2  # noqa: E731
@@ -141,6 +143,7 @@ def test_rewards_combine_and_their_weights_compile_nothing():
 # Host rewards ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_drive_is_run_smc_and_a_host_reward_is_that_reward():
     calls = []
 

@@ -173,6 +173,7 @@ def test_clusters_do_not_know_where_they_are(make):
     assert abs(away + 0.5 * n * (((mean + 1) ** 2).sum() - (mean**2).sum())) <= 1e-9 * abs(float(law.energy(x)))
 
 
+@pytest.mark.slow
 def test_pairs_and_clusters_have_their_minima():
     x = np.asarray(3.0 * jax.random.normal(KEY, (4, 2)))
     gaps = [np.linalg.norm(x[i] - x[j]) - 4 for i in range(4) for j in range(i)]

@@ -1,0 +1,20 @@
+"""Derivatives of what samplers compute, right or refused.
+
+- `identities`: `log_normalizer` (Fisher) and `expectation` (covariance): from draws, whatever drew them
+- `paths`: `along_paths`: Fisher's identity for models in time, whose particles carry their score
+- `averages`: E f with its error, over a run, independent runs or chains
+
+What may be differentiated as it stands:
+
+    solvers, unadjusted kernels            pathwise; `checkpoint=` of the drivers bounds the memory
+    smc with `never`                       pathwise: `fkdiff.smc.unadjusted` is built for it
+    smc with `stop_gradient(resample)`     right for E Ẑ, of high variance
+    smc with `soft`, `optimal_transport`   biased, of lower variance
+    smc with `detached(resample)`          biased, for learning proposals
+    plain resampling, adjusted kernels     refused when traced, naming what to use
+"""
+
+from fkdiff.gradients.identities import expectation as expectation
+from fkdiff.gradients.identities import log_normalizer as log_normalizer
+from fkdiff.gradients.paths import Line as Line
+from fkdiff.gradients.paths import along_paths as along_paths
