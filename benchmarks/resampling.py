@@ -1,18 +1,24 @@
-"""Milliseconds per resampling, for every scheme, from 10⁴ to 10⁶ particles; the goal is 25 ms for systematic at 10⁶.
+"""Milliseconds per resampling, for every scheme, from 10⁴ to 10⁶ particles, and what 10⁸ draws in float32 do wrong.
 
 Each row stores quality beside time: the largest |count − N w|, which systematic keeps to 1 but for the rounding of a
-float32 sum. The minimum over many calls is least disturbed by whatever else the machine does.
+float32 sum. Where blackjax is installed (`pip install fkdiff[benchmarks]`) its schemes stand beside ours, in CPU time
+over interleaved pairs; and both draw 10⁸ ancestors from weights of which half are zero: picks of a particle without
+weight, and collapses (one particle that gets more than half of all draws), are counted.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import time
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.common import arguments, save
+from benchmarks.common import arguments, save, table
+from benchmarks.rival import library, paired
 from fkdiff import smc
 
 SCHEMES = (smc.systematic, smc.stratified, smc.residual, smc.multinomial)
@@ -40,6 +46,53 @@ def measure(scheme, num_particles: int, repeats: int) -> dict:
     }
 
 
+def rivals() -> Any:
+    """blackjax's resamplers, or None where it is not installed."""
+    return library("blackjax.smc.resampling") if importlib.util.find_spec("blackjax") else None
+
+
+def ratio_rows(theirs: Any, num_particles: int, pairs: int) -> list[dict]:
+    """CPU milliseconds of both libraries, interleaved."""
+    log_weights = jax.random.normal(jax.random.key(0), (num_particles,))
+    weights, key, rows = jax.nn.softmax(log_weights), jax.random.key(1), []
+    for scheme in SCHEMES:
+        ours, other = jax.jit(scheme), jax.jit(getattr(theirs, scheme.__name__), static_argnums=2)
+        seconds = paired(lambda f=ours: f(key, log_weights), lambda f=other: f(key, weights, num_particles), pairs)
+        row = {"scheme": scheme.__name__, "num_particles": num_particles, "fkdiff cpu ms": 1e3 * seconds[0]}
+        rows.append(row | {"blackjax cpu ms": 1e3 * seconds[1], "ratio": seconds[0] / seconds[1]})
+    print(table(rows))
+    return rows
+
+
+def safety_rows(theirs: Any, draws: int, num_particles: int = 10**6) -> list[dict]:
+    """What goes wrong in `draws` ancestors: the first, the last and every other particle have weight zero."""
+    log_weights = jax.random.normal(jax.random.key(2), (num_particles,))
+    dead = (jnp.arange(num_particles) % 2 == 0) | (jnp.arange(num_particles) >= num_particles - 1000)
+    log_weights = jnp.where(dead, -jnp.inf, log_weights)
+    weights, rounds = jax.nn.softmax(log_weights), -(-draws // num_particles)
+    rows = []
+    for scheme in SCHEMES:
+        functions = {"fkdiff": lambda key, f=scheme: f(key, log_weights)[0]}
+        if theirs is not None:
+            other = getattr(theirs, scheme.__name__)
+            functions["blackjax"] = lambda key, f=other: f(key, weights, num_particles)
+        for name, function in functions.items():
+
+            def count(key, function=function):
+                chosen = function(key)
+                # By a sort and not a histogram of all: a collapse is a run of one value across the middle.
+                ordered = jnp.sort(chosen)
+                return dead[chosen].sum(), ordered[num_particles // 4] == ordered[3 * num_particles // 4]
+
+            found = jax.jit(lambda keys, count=count: jax.lax.map(count, keys))(
+                jax.random.split(jax.random.key(3), rounds)
+            )
+            row = {"scheme": scheme.__name__, "library": name, "draws": rounds * num_particles}
+            rows.append(row | {"picks without weight": int(found[0].sum()), "collapses": int(found[1].sum())})
+    print(table(rows))
+    return rows
+
+
 def main() -> None:
     args = arguments(__doc__)
     args.started = time.time()
@@ -52,7 +105,10 @@ def main() -> None:
             rows.append(row)
             figures = f"{row['best ms']:>9.2f} {row['median ms']:>9.2f} {row['worst count error']:>20.2f}"
             print(f"{scheme.__name__:<12} {num_particles:>9} {figures}")
-    save(args, "resampling", rows, draw(rows))
+    theirs = rivals()
+    ratios = [] if theirs is None else ratio_rows(theirs, sizes[-1], repeats)
+    safety = safety_rows(theirs, 10**6 if args.quick else 10**8)
+    save(args, "resampling", rows, draw(rows), against_blackjax=ratios, safety=safety)
 
 
 def draw(rows: list[dict]) -> Figure:

@@ -1,11 +1,30 @@
-"""`make bench`: every benchmark, one after the other, each in a process of its own."""
+"""`make bench`: every benchmark, one after the other, each in a process of its own.
+
+`tempered` and `chains` compare with other libraries: `pip install -e '.[benchmarks]'` first.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
-NAMES = ("demo", "exactness", "golden", "modes", "unseen", "coverage", "learned", "inverse", "overhead", "resampling")
+NAMES = (
+    "demo",
+    "exactness",
+    "golden",
+    "modes",
+    "unseen",
+    "coverage",
+    "learned",
+    "steering",
+    "inverse",
+    "text",
+    "gradients",
+    "tempered",
+    "chains",
+    "overhead",
+    "resampling",
+)
 
 
 def main() -> None:

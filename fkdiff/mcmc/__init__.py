@@ -18,6 +18,7 @@ Adjusted, with the target as exact law; derivatives through them are refused, na
 - `hmc`: `hmc`: leapfrog trajectories with a diagonal or dense mass and jittered length
 - `random_walk`: `random_walk`: Gaussian proposals, without a gradient
 
+- `alternate`: `alternate`: several kernels in turn
 - `parallel_tempering`: `parallel_tempering`: replicas at many temperatures that swap
 
 Around them:
@@ -30,6 +31,8 @@ Around them:
 
 from fkdiff.mcmc.adaptation import Tuned as Tuned
 from fkdiff.mcmc.adaptation import dual_averaging as dual_averaging
+from fkdiff.mcmc.alternate import AlternateInfo as AlternateInfo
+from fkdiff.mcmc.alternate import alternate as alternate
 from fkdiff.mcmc.annealed_langevin import AnnealedState as AnnealedState
 from fkdiff.mcmc.annealed_langevin import annealed_langevin as annealed_langevin
 from fkdiff.mcmc.chain import Chain as Chain

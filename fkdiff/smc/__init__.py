@@ -52,6 +52,7 @@ from fkdiff.smc.replicate import Replicates as Replicates
 from fkdiff.smc.replicate import replicate as replicate
 from fkdiff.smc.resampling import adaptive as adaptive
 from fkdiff.smc.resampling import detached as detached
+from fkdiff.smc.resampling import gradient_class as gradient_class
 from fkdiff.smc.resampling import multinomial as multinomial
 from fkdiff.smc.resampling import never as never
 from fkdiff.smc.resampling import residual as residual

@@ -21,6 +21,7 @@ class OptimalTransport(eqx.Module):
     max_steps: int = eqx.field(static=True)
 
     family = "transport"
+    gradient = "biased"
 
     def given(self, particles: PyTree) -> Transport:
         """The resampler of these particles."""
@@ -40,6 +41,7 @@ class Transport(eqx.Module):
     x: Array
 
     family = "transport"
+    gradient = "biased"
 
     def __call__(self, key: Key, log_weights: Array) -> Resampled:
         usable = jnp.isfinite(jnp.max(log_weights))

@@ -164,6 +164,11 @@ class StopGradient(eqx.Module):
     resampler: Resampler
     score: bool = eqx.field(static=True, default=True)
 
+    @property
+    def gradient(self) -> str:
+        """See `gradient_class`."""
+        return "score" if self.score else "biased"
+
     def at(self, t: Array) -> StopGradient:
         """The same decoration of the resampler at time t."""
         return StopGradient(at(self.resampler, t), self.score)
@@ -208,6 +213,24 @@ def detached(resampler: Resampler) -> StopGradient:
     References: Maddison et al. (2017), section 4; Le et al. (2018), section 3.1; Naesseth et al. (2018), eq. 9.
     """
     return StopGradient(resampler, score=False)
+
+
+def gradient_class(resampler: Resampler) -> str:
+    """What a derivative through `resampler` is: "refused", "pathwise", "score" (right for E Ẑ) or "biased".
+
+    That of the outermost decorator that says so; a stranger without a `gradient` of its own is "undeclared".
+    """
+    here: Any = resampler
+    while here is not None:
+        said = getattr(here, "gradient", None)
+        if said is not None:
+            return said
+        if here is never:
+            return "pathwise"
+        if any(here is known for known, _ in SCHEMES):
+            return "refused"
+        here = getattr(here, "resampler", None)
+    return "undeclared"
 
 
 SCHEMES = (

@@ -16,6 +16,8 @@ class Soft(eqx.Module):
     resampler: Resampler
     share: Array
 
+    gradient = "biased"
+
     def __call__(self, key: Key, log_weights: Array) -> Resampled:
         count, share = log_weights.shape[0], self.share.astype(log_weights.dtype)
         log_w = jax.nn.log_softmax(log_weights)

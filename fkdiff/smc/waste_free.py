@@ -23,6 +23,7 @@ class Blocks(eqx.Module):
     size: int = eqx.field(static=True)
 
     family = "waste-free"
+    gradient = "refused"
 
     def __call__(self, key: Key, log_weights: Array) -> Resampled:
         def go(log_weights):

@@ -7,6 +7,7 @@
 - `funnel`: `funnel`: a scale that is itself random
 - `banana`: `banana`: a bent normal law
 - `many_well`: `many_well`: 2^pairs modes of known mass
+- `double_wells`: `double_wells`: 2^d modes of equal mass
 - `bayes`: `logistic_regression`, `eight_schools`: posteriors of real data
 - `lattice`: `phi4`
 - `clusters`: `double_well_4`, `lennard_jones_13`
@@ -26,6 +27,8 @@ from fkdiff.targets.clusters import centred as centred
 from fkdiff.targets.clusters import double_well_4 as double_well_4
 from fkdiff.targets.clusters import icosahedron as icosahedron
 from fkdiff.targets.clusters import lennard_jones_13 as lennard_jones_13
+from fkdiff.targets.double_wells import DoubleWells as DoubleWells
+from fkdiff.targets.double_wells import double_wells as double_wells
 from fkdiff.targets.funnel import Funnel as Funnel
 from fkdiff.targets.funnel import funnel as funnel
 from fkdiff.targets.gaussian import Gaussian as Gaussian

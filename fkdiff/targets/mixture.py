@@ -50,8 +50,9 @@ class GaussianMixture(eqx.Module):
     def log_joint(self, x: Array) -> Array:
         """log w_k N(x; μ_k, v_k), shape (K,)."""
         variances = self._diagonal()
-        quadratic = ((x[None, :] - self.means) ** 2 / variances + jnp.log(variances) + LOG_2PI).sum(axis=1)
-        return self.log_weights - 0.5 * quadratic
+        # Logarithms and quotients of K d numbers, not of as many for every one of a batch of points.
+        log_heights = self.log_weights - 0.5 * (jnp.log(variances) + LOG_2PI).sum(axis=1)
+        return log_heights - ((x[None, :] - self.means) ** 2 * (0.5 / variances)).sum(axis=1)
 
     def log_prob(self, x: Array) -> Array:
         """Normalised log-density at one point, shape (d,) -> scalar."""

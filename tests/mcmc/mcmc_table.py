@@ -59,8 +59,10 @@ KERNELS = {
     "hmc": (lambda f, h: mcmc.hmc(f, h, 3), "refused"),
     "hmc, diagonal, jitter": (lambda f, h: mcmc.hmc(f, h, 2, DIAGONAL, 0.3), "refused"),
     "random_walk": (mcmc.random_walk, "refused"),
+    "alternate": (lambda f, h: mcmc.alternate(mcmc.hmc(f, h, 2), mcmc.mala(f, 3 * h)), "refused"),
+    "alternate, unadjusted": (lambda f, h: mcmc.alternate(mcmc.ula(f, h), mcmc.ula(f, 2 * h)), "pathwise"),
 }
-QUICK = ("ula", "baoab", "annealed_langevin", "mala, dense", "hmc, diagonal, jitter", "random_walk")
+QUICK = ("ula", "baoab", "annealed_langevin", "mala, dense", "hmc, diagonal, jitter", "random_walk", "alternate")
 
 
 def counter_of(name):

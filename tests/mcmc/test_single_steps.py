@@ -8,7 +8,7 @@ import scipy.linalg
 from mcmc_laws import KEY, injected
 from scipy.stats import multivariate_normal
 
-from fkdiff import mcmc
+from fkdiff import FkdiffError, mcmc
 from fkdiff.mcmc import states
 from fkdiff.mcmc.metric import metric
 
@@ -125,3 +125,27 @@ def test_random_walks_may_gain_any_amount_and_reject_nan():
     state, info = step(lambda x: jnp.where(x[0] > 0.5, jnp.nan, 0.0))
     assert float(state.position.max()) == 0.0
     assert bool(info.divergent)
+
+
+def test_a_round_is_its_steps_one_after_the_other():
+    def log_density(x):
+        return -jnp.sum(jnp.cosh(x))
+
+    kernels = mcmc.hmc(log_density, 0.3, 2), mcmc.mala(log_density, 0.1)
+    both, key, x = mcmc.alternate(*kernels), jax.random.key(7), jnp.array([0.4, -0.2])
+    round_state, info = both.step(key, both.init(key, x))
+    state = kernels[0].init(key, x)
+    for number, kernel in enumerate(kernels):
+        state, one = kernel.step(jax.random.fold_in(key, number), state)
+        np.testing.assert_allclose(info.each[number].acceptance_prob, one.acceptance_prob, rtol=1e-5)
+    np.testing.assert_allclose(round_state.position, state.position, rtol=1e-5)
+    np.testing.assert_allclose(info.acceptance_prob, np.mean([i.acceptance_prob for i in info.each]), rtol=1e-6)
+    assert both.evaluations == 3
+
+
+def test_a_round_needs_two_kernels():
+    one = mcmc.mala(lambda x: -jnp.sum(x**2), 0.1)
+    with pytest.raises(FkdiffError, match="alternate was given 1 kernels"):
+        mcmc.alternate(one)
+    with pytest.raises(FkdiffError, match=r"kernels\[1\] is a"):
+        mcmc.alternate(one, 3)

@@ -116,6 +116,33 @@ def test_a_plain_resampling_refuses_and_names_the_identity(name):
         jax.jvp(value, (A,), (1.0,))
 
 
+CLASSES = {
+    "refused": [smc.systematic, smc.residual, smc.adaptive(smc.stratified, 0.5), smc.within(smc.multinomial, 0.0, 9.0)],
+    "pathwise": [smc.never],
+    "score": [smc.stop_gradient(smc.adaptive(smc.systematic))],
+    "biased": [
+        smc.detached(smc.systematic),
+        smc.adaptive(smc.soft(smc.systematic), 0.9),
+        smc.adaptive(smc.optimal_transport(0.5), 0.9),
+    ],
+    "undeclared": [lambda key, log_weights: smc.never(key, log_weights)],
+}
+
+
+@pytest.mark.parametrize("stated", CLASSES)
+def test_resamplers_declare_what_their_derivative_is(stated):
+    def value(a, resample):
+        return smc.run_smc(jax.random.key(0), walk(a), GRID, 8, resample).log_normalizer
+
+    for resample in CLASSES[stated]:
+        assert smc.gradient_class(resample) == stated
+        if stated == "refused":
+            with pytest.raises(FkdiffError, match="a derivative flows through a resampling"):
+                jax.grad(value)(A, resample)
+        else:
+            assert np.isfinite(jax.grad(value)(A, resample))
+
+
 def test_derivatives_that_do_not_pass_a_resampling_are_not_refused():
     """Weights that do not depend on the parameter leave the choice alone: positions are pathwise."""
     model = fk.FeynmanKac(

@@ -38,6 +38,16 @@ def test_normalised_laws_have_mass_one(law, box):
     assert abs(mass(law(), box, 1201) - 1) <= 5e-3
 
 
+def test_double_wells():
+    law = targets.double_wells()
+    assert abs(law.log_normalizer + 0.54106) <= 1e-5
+    pair = targets.double_wells(2, 1.5)
+    assert abs(np.log(mass(pair.log_density, [(-3, 3), (-3, 3)])) - pair.log_normalizer) <= 1e-5
+    draws = np.asarray(law.sample(KEY, 20_000))
+    assert abs(np.mean(draws**2) - law.second_moment) <= 5 * np.std(draws**2) / np.sqrt(draws.size)
+    assert np.abs((draws > 0).mean(axis=0) - 0.5).max() <= 5 * 0.5 / np.sqrt(20_000)
+
+
 def test_many_well():
     law = targets.many_well(1)
     assert abs(np.log(mass(law.log_density, [(-4, 4), (-8, 8)])) - law.log_normalizer) <= 1e-6
