@@ -212,13 +212,15 @@ def figure_of(speeds: list[dict], draws: list[dict]) -> Figure:
     places = np.arange(len(speeds))
     for shift, name, colour in ((-0.2, "fkdiff", "#1f6f8b"), (0.2, "blackjax", "#c0692f")):
         left.bar(places + shift, [row[name] for row in speeds], 0.4, label=name, color=colour)
-    left.set_xticks(places, [f"{row['method']}\n{row['target']}" for row in speeds], fontsize=8)
+    names = [f"{row['method']}\n{row['target'].replace(', ', chr(10))}" for row in speeds]
+    left.set_xticks(places, names, fontsize=8)
     left.set_ylabel("million chain-steps per CPU second")
     left.legend(fontsize=8)
     labels = [f"{row['method']}\n{row['posterior']}" for row in draws]
     right.barh(np.arange(len(draws)), [row["ESS per s"] for row in draws], color="#1f6f8b")
     right.set_yticks(np.arange(len(draws)), labels, fontsize=6)
     right.invert_yaxis()
+    right.set_xscale("log")
     right.set_xlabel("least bulk ESS per CPU second")
     return figure
 
