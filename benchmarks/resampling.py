@@ -72,21 +72,23 @@ def safety_rows(theirs: Any, draws: int, num_particles: int = 10**6) -> list[dic
     weights, rounds = jax.nn.softmax(log_weights), -(-draws // num_particles)
     rows = []
     for scheme in SCHEMES:
-        functions = {"fkdiff": lambda key, f=scheme: f(key, log_weights)[0]}
+        functions = {"fkdiff": (lambda key, w, f=scheme: f(key, w)[0], log_weights)}
         if theirs is not None:
             other = getattr(theirs, scheme.__name__)
-            functions["blackjax"] = lambda key, f=other: f(key, weights, num_particles)
-        for name, function in functions.items():
+            functions["blackjax"] = (lambda key, w, f=other: f(key, w, num_particles), weights)
+        for name, (function, given) in functions.items():
 
-            def count(key, function=function):
-                chosen = function(key)
-                # By a sort and not a histogram of all: a collapse is a run of one value across the middle.
-                ordered = jnp.sort(chosen)
-                return dead[chosen].sum(), ordered[num_particles // 4] == ordered[3 * num_particles // 4]
+            @jax.jit
+            def run(keys, given, dead, function=function):
+                def count(key):
+                    chosen = function(key, given)
+                    # By a sort and not a histogram of all: a collapse is a run of one value across the middle.
+                    ordered = jnp.sort(chosen)
+                    return dead[chosen].sum(), ordered[num_particles // 4] == ordered[3 * num_particles // 4]
 
-            found = jax.jit(lambda keys, count=count: jax.lax.map(count, keys))(
-                jax.random.split(jax.random.key(3), rounds)
-            )
+                return jax.lax.map(count, keys)
+
+            found = run(jax.random.split(jax.random.key(3), rounds), given, dead)
             row = {"scheme": scheme.__name__, "library": name, "draws": rounds * num_particles}
             rows.append(row | {"picks without weight": int(found[0].sum()), "collapses": int(found[1].sum())})
     print(table(rows))

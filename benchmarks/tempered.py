@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 import fkdiff as fk
 from benchmarks.common import arguments, save, table
@@ -204,9 +205,14 @@ def draw(rows: list[dict]) -> Figure:
         axes.plot([r["cpu s"] for r in chosen], [r["rmse"] for r in chosen], "o", ms=6, color=colour, label=label)
     for a, b in zip(rows[::2], rows[1::2], strict=True):
         axes.plot([a["cpu s"], b["cpu s"]], [a["rmse"], b["rmse"]], "-", lw=0.8, color="0.6", zorder=0)
-        axes.annotate(f"{a['problem']}, {a['leapfrogs']}", (a["cpu s"], a["rmse"]), fontsize=7, va="bottom")
+        place = {"xytext": (-6, -3), "textcoords": "offset points", "ha": "right", "va": "center"}
+        axes.annotate(f"{a['problem']}, {a['leapfrogs']}", (a["cpu s"], a["rmse"]), fontsize=7, **place)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(0.2, 0.1)
     axes.set_xlabel("CPU seconds of one run")
     axes.set_ylabel("root mean square error of log Z")
     axes.legend(fontsize=8)
