@@ -27,7 +27,7 @@ def override(config: C, words: list[str]) -> C:
     Raises:
         FkdiffError: One sentence with the option, what came and the next action.
     """
-    config, words = _switched(config, words)
+    config, words = _switched(config, _spelled_out(config, words))
     if not words:
         return config
     said = io.StringIO()
@@ -95,6 +95,14 @@ def _switched(config: C, words: list[str]) -> tuple[C, list[str]]:
         return config, words
     rest = [word for group in groups if not group[0].startswith(tuple(prefixes)) for word in group]
     return _switched(validate(type(config), data, "the command line"), rest)
+
+
+def _spelled_out(config: BaseModel, words: list[str]) -> list[str]:
+    """`--path linear` is short for `--path.kind linear`."""
+    return [
+        f"{word}.kind" if word.startswith("--") and _is_union(config, word.removeprefix("--").split(".")) else word
+        for word in words
+    ]
 
 
 def _pairs(words: list[str]) -> list[tuple[str, ...]]:

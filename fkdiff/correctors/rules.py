@@ -20,6 +20,11 @@ def _lifted(target: Target, argument: str) -> WeightedSDE:
     if isinstance(target, WeightedSDE):
         return target
     if isinstance(target, Predictor):
+        require(
+            not target.coupled,
+            f"{argument} was trained on coupled pairs of noise and data (minibatch optimal transport) and has no score "
+            'to correct by; train with coupling "independent".',
+        )
         one, zero = number("one", 1.0), number("zero", 0.0)
         return WeightedSDE(((one, target),), (), Reference(zero, one), zero)
     raise FkdiffError(

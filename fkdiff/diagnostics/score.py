@@ -133,6 +133,7 @@ def _points(pred: Predictor, x: Array, key: Key | None, num_probes: int) -> tupl
     """Points, a key for each if there is one, and d."""
     expect("pred", pred, Predictor, "pass a Predictor, such as fkdiff.Parameterization.predictor gives")
     whole("num_probes", num_probes)
+    require(not pred.coupled, "pred was trained on coupled pairs of noise and data and has no score to examine.")
     x = jnp.asarray(x)
     require(
         x.ndim >= 1 and x.shape[1:] == pred.shape,

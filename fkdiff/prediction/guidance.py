@@ -74,4 +74,5 @@ def guide(
     leaf = jnp.result_type(float)
     bounds = None if interval is None else (jnp.asarray(interval[0], leaf), jnp.asarray(interval[1], leaf))
     rule = GuidedRule(conditional, unconditional, jnp.asarray(scale, leaf), bounds)
-    return Predictor(path=conditional.path, rule=rule, shape=conditional.shape)
+    coupled = conditional.coupled or unconditional.coupled
+    return Predictor(path=conditional.path, rule=rule, shape=conditional.shape, coupled=coupled)

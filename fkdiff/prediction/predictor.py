@@ -37,7 +37,9 @@ class Predictor(eqx.Module):
         rule: `rule(x, t, cond) -> Prediction`, itself a pytree (parameters are leaves).
         shape: Shape of one example.
         cond: The bound condition, any pytree; None is unconditional.
-        log_density: `log_density(x, t, cond) -> log q_t(x)`, normalised, where it is known; else None.
+        log_density: `log_density(x, t, cond) -> log q_t(x)` where it is known; else None. Normalised for exact laws,
+            up to a constant at each time for learned energies.
+        coupled: The model was trained on pairs of noise and data, and its `score` is NaN: see `Parameterization`.
 
     Gradients: pathwise, in x, t, the parameters and the condition.
     """
@@ -47,6 +49,7 @@ class Predictor(eqx.Module):
     shape: tuple[int, ...] = eqx.field(static=True)
     cond: PyTree = None
     log_density: Callable[[Array, Array, PyTree], Array] | None = None
+    coupled: bool = eqx.field(static=True, default=False)
 
     def __call__(self, x: Array, t: Scalar) -> Prediction:
         """The prediction at position `x` (shape `self.shape`) and time `t` (a scalar)."""

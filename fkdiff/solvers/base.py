@@ -92,6 +92,21 @@ def check_solver(solver: Any) -> Solver:
     return solver
 
 
+def check_score(pred: Predictor, purpose: str) -> Predictor:
+    """Refuses a model that has a velocity and no score."""
+    require(
+        not pred.coupled,
+        f"{purpose} needs a score, and this model was trained on coupled pairs of noise and data (minibatch optimal "
+        'transport), which have none; sample it with a deterministic solver, or train with coupling "independent".',
+    )
+    return pred
+
+
+def langevin(pred: Predictor, strength: Array, score: Array) -> Array:
+    """strength · score; for a model that has no score NaN, or 0 where none is asked for."""
+    return jnp.where(strength > 0, score, 0.0) if pred.coupled else strength * score
+
+
 def check_stochastic(solver: Any, otherwise: str = "") -> Solver:
     """Refuses a solver without noise: copies made by resampling would never separate."""
     level = concrete(check_solver(solver).noise)

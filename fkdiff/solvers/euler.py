@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from fkdiff.core import Array, Scalar, Transition
 from fkdiff.prediction import Predictor
-from fkdiff.solvers.base import Solver, State, diffusion, nonnegative, root, span
+from fkdiff.solvers.base import Solver, State, diffusion, langevin, nonnegative, root, span
 
 
 class Euler(Solver):
@@ -18,9 +18,9 @@ class Euler(Solver):
     def step(self, pred: Predictor, state: State, t0: Scalar, t1: Scalar) -> tuple[Transition, State]:
         t0, t1 = span(t0, t1)
         # One integral for drift and variance: the Langevin part keeps its temperature on long steps.
-        langevin = self.noise * diffusion(pred.path, t0, t1)
-        mean = state.x + (t1 - t0) * state.prediction.velocity + langevin * state.prediction.score
-        return Transition(mean, root(2 * langevin)), state
+        level = self.noise * diffusion(pred.path, t0, t1)
+        mean = state.x + (t1 - t0) * state.prediction.velocity + langevin(pred, level, state.prediction.score)
+        return Transition(mean, root(2 * level)), state
 
 
 def euler(noise: Scalar = 0.0) -> Euler:

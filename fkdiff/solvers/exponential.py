@@ -26,7 +26,8 @@ class Exponential(Solver):
         root0, root1 = jnp.sqrt(spread(path, t0, variance)), jnp.sqrt(spread(path, t1, variance))
         gap = path.log_alpha(t1) - jnp.log(root1) - path.log_alpha(t0) + jnp.log(root0)
         # f = √v score + y, written so that it does not cancel where x is nearly all noise.
-        f = alpha0 / root0 * (state.prediction.clean - mean + alpha0 * variance * state.prediction.score)
+        push = -state.prediction.noise / path.sigma(t0)  # the score, where the model has one
+        f = alpha0 / root0 * (state.prediction.clean - mean + alpha0 * variance * push)
         y = (state.x - alpha0 * mean) / root0
         y = jnp.exp(-self.noise * gap) * y + (1 + self.noise) * decay(self.noise, gap) * f
         scale = root1 * root(-jnp.expm1(-2 * self.noise * gap))

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from fkdiff.core import Array, Scalar, Transition
 from fkdiff.prediction import Prediction, Predictor
-from fkdiff.solvers.base import Solver, State, diffusion, nonnegative, root, span
+from fkdiff.solvers.base import Solver, State, diffusion, langevin, nonnegative, root, span
 
 
 class Heun(Solver):
@@ -16,7 +16,7 @@ class Heun(Solver):
     evaluations: ClassVar[int] = 2
 
     def _drift(self, pred: Predictor, prediction: Prediction, t: Array) -> Array:
-        return prediction.velocity + self.noise * pred.path.kappa(t) * prediction.score
+        return prediction.velocity + langevin(pred, self.noise * pred.path.kappa(t), prediction.score)
 
     def step(self, pred: Predictor, state: State, t0: Scalar, t1: Scalar) -> tuple[Transition, State]:
         t0, t1 = span(t0, t1)

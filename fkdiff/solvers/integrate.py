@@ -17,6 +17,7 @@ from fkdiff.core import (
     checkpoint_segments,
     chunk_size,
     chunked_vmap,
+    concrete,
     one_key,
     require,
     scan,
@@ -26,7 +27,7 @@ from fkdiff.core import (
 from fkdiff.core.keys import Use
 from fkdiff.paths.grids import check_grid, grid_status
 from fkdiff.prediction import Predictor
-from fkdiff.solvers.base import Solver, State, arrive, check_model, check_solver
+from fkdiff.solvers.base import Solver, State, arrive, check_model, check_score, check_solver
 from fkdiff.solvers.reference import as_reference, spread
 
 
@@ -74,6 +75,9 @@ def integrate(
     Gradients: pathwise, in the parameters, the condition, the grid and `initial`.
     """
     key, pred, solver = one_key(key), check_model(pred), check_solver(solver)
+    level = concrete(solver.noise)
+    if level is not None and bool(level > 0):
+        check_score(pred, "a stochastic solver")
     times = check_grid(grid, pred.path)
     num_samples, chunk = whole("num_samples", num_samples), chunk_size(chunk)
     require(collect is None or callable(collect), f"collect={collect!r} is not a function; pass collect(state).")

@@ -12,7 +12,7 @@ from fkdiff.core import Array, Key, Scalar, choose, concrete, expect, number, re
 from fkdiff.prediction import Predictor
 from fkdiff.smc import FeynmanKac
 from fkdiff.solvers import Solver
-from fkdiff.solvers.base import check_model, check_stochastic
+from fkdiff.solvers.base import check_model, check_score, check_stochastic
 from fkdiff.steering.adapted import Adapted
 from fkdiff.steering.frames import frame
 from fkdiff.steering.gradients import Dps, Pigdm, Tmpd
@@ -103,7 +103,7 @@ def inverse(
         Wu, Trippe, Naesseth, Blei and Cunningham (2023) for weights on guided chains; `Dps`, `Pigdm`, `Tmpd` and
         `Adapted` name their own.
     """
-    pred, solver = check_model(pred), check_stochastic(solver)
+    pred, solver = check_score(check_model(pred), "posterior sampling"), check_stochastic(solver)
     expect(
         "operator", operator, LinearOperator, "make one by fkdiff.steering.matrix(A), mask(keep), blur or downsample"
     )

@@ -10,7 +10,7 @@ from fkdiff.discrete import DiscretePredictor, DiscreteTarget, Unmask
 from fkdiff.prediction import Predictor
 from fkdiff.smc import FeynmanKac
 from fkdiff.solvers import Solver
-from fkdiff.solvers.base import check_model, check_stochastic
+from fkdiff.solvers.base import check_model, check_score, check_stochastic
 from fkdiff.solvers.reference import as_reference
 from fkdiff.steering.guesses import GUESSES, Guess
 from fkdiff.steering.host import HostReward, HostSteering
@@ -84,6 +84,7 @@ def steer(
     if isinstance(pred, DiscretePredictor | DiscreteTarget):
         return steer_tokens(pred, solver, reward, ramp, potential, strength, intermediate, proposal)
     pred, solver = check_model(pred), check_stochastic(solver, ", or fkdiff.correctors.tilt, which needs no noise")
+    check_score(pred, "steering by a stochastic solver")
     twisted = choose("proposal", proposal, PROPOSALS)
     guess = intermediate if isinstance(intermediate, Guess) else choose("intermediate", intermediate, GUESSES)()
     require(

@@ -2,6 +2,7 @@
 
 - `gaussian`: `gaussian`
 - `mixture`: `gaussian_mixture`
+- `bridged`: `bridged`: a two-sided interpolant between two mixtures
 - `gmm40`: `gmm40`: forty far modes
 - `student_t`: `student_t_mixture`: modes with heavy tails
 - `funnel`: `funnel`: a scale that is itself random
@@ -21,6 +22,7 @@ from fkdiff.targets.bayes import EightSchools as EightSchools
 from fkdiff.targets.bayes import LogisticRegression as LogisticRegression
 from fkdiff.targets.bayes import eight_schools as eight_schools
 from fkdiff.targets.bayes import logistic_regression as logistic_regression
+from fkdiff.targets.bridged import bridged as bridged
 from fkdiff.targets.clusters import DoubleWell4 as DoubleWell4
 from fkdiff.targets.clusters import LennardJones13 as LennardJones13
 from fkdiff.targets.clusters import centred as centred

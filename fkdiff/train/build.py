@@ -12,10 +12,11 @@ from flax import nnx
 
 from fkdiff import nn, paths
 from fkdiff.core import Array, Key, PyTree, Scalar
-from fkdiff.prediction import KINDS, Parameterization
+from fkdiff.prediction import Parameterization
 from fkdiff.train import config as schema
 from fkdiff.train.data import example_shape, num_classes
-from fkdiff.train.masked import Masking
+from fkdiff.train.objectives import times, weightings
+from fkdiff.train.objectives.masked import Masking
 from fkdiff.train.text import VOCABULARY
 
 Form = Parameterization | Masking  # what the output of a network means
@@ -38,37 +39,62 @@ def build_form(config: schema.TrainConfig) -> Form:
     """What the output of a config's network means: a `Parameterization` of its path, or logits under `Masking`."""
     if isinstance(config.path, schema.Masked):
         return Masking(len(VOCABULARY), config.path.power)
-    return Parameterization(build_path(config.path), kind=config.objective.kind)
+    return build_parameterization(config.path, config.objective)
+
+
+def build_parameterization(path: Any, objective: schema.Objective) -> Parameterization:
+    """What an output means, by the `path:` and `objective:` sections."""
+    coupled = objective.coupling != "independent"
+    return Parameterization(build_path(path), objective.kind, objective.data_scale, coupled)
+
+
+def build_weighting(objective: schema.Objective) -> str | weightings.OfLogSnr:
+    """The `objective.weighting:` section, for `matching_loss`."""
+    section = objective.weighting
+    if isinstance(section, schema.MinSnr):
+        return weightings.min_snr(section.gamma)
+    return weightings.sigmoid(section.bias) if isinstance(section, schema.Sigmoid) else section.kind
+
+
+def build_times(objective: schema.Objective) -> times.Quantile:
+    """The `objective.times:` section, for `sample_times`."""
+    options = objective.times.model_dump(exclude={"kind", "stratified"})
+    return times.LAWS[objective.times.kind](**options)
 
 
 @dataclasses.dataclass(frozen=True)
 class ScaledApply:
     """A network that sees inputs, outputs and times of order one, whatever the path and the kind of output.
 
-    For data of unit variance x has variance α² + σ² and the target p·clean + q·noise has p² + q², which spans
-    orders of magnitude on some paths. The network works on x/√(α² + σ²) and log-SNR/9; its output is multiplied
-    by √(p² + q²). Equal configs give equal functions, so nothing compiles twice.
+    For data of variance s² x has variance v = α²s² + σ² and the target p·clean + q·noise has p²s² + q², which spans
+    orders of magnitude on some paths. The network F works on x/√v and log-SNR/9; its output is multiplied by
+    √(p²s² + q²). An energy is ½|x|²/v − √(v/σ²) ⟨x/√v, F⟩: that of the Gaussian, and a correction whose gradient grows
+    towards the data as scores do. Equal configs give equal functions, so nothing compiles twice.
 
     Attributes:
         inner: `inner(params, x, t, cond) -> out`, for ONE example.
         path: The `path:` section of the config.
-        kind: Kind of output.
+        objective: The `objective:` section.
 
     References:
-        Karras, Aittala, Aila and Laine (2022), table 1, for the idea.
+        Karras, Aittala, Aila and Laine (2022), table 1, for the idea; Thornton et al. (2025) for inner products as
+        energies.
     """
 
     inner: Any
     path: Any
-    kind: str
+    objective: Any
 
     def __call__(self, params: PyTree, x: Array, t: Scalar, cond: PyTree = None) -> Array:
-        path = build_path(self.path)
-        rates = path.rates(t)
-        p, q = KINDS[self.kind](rates)
-        inside = jnp.sqrt(rates.alpha**2 + rates.sigma**2).astype(x.dtype)
-        outside = jnp.sqrt(p**2 + q**2).astype(x.dtype)
-        return outside * self.inner(params, x / inside, path.log_snr(t) / 9, cond)
+        form = build_parameterization(self.path, self.objective)
+        rates = form.path.rates(t)
+        p, q = form.coefficients(rates)
+        inside = jnp.sqrt((rates.alpha * form.data_scale) ** 2 + rates.sigma**2).astype(x.dtype)
+        y = x / inside
+        out = self.inner(params, y, form.path.log_snr(t) / 9, cond)
+        if form.kind == "energy":
+            return 0.5 * jnp.sum(y**2) - inside / rates.sigma.astype(x.dtype) * jnp.sum(y * out)
+        return jnp.sqrt((p * form.data_scale) ** 2 + q**2).astype(x.dtype) * out
 
 
 class Model(nnx.Module):
@@ -104,7 +130,7 @@ def build_model(config: schema.TrainConfig, key: Key) -> tuple[Callable[..., Arr
     inner, params = nn.functional(Model(config, rngs=nnx.Rngs(params=key)))
     form = build_form(config)
     # Tokens and logits have no scale.
-    apply = inner if isinstance(form, Masking) else ScaledApply(inner, config.path, form.kind)
+    apply = inner if isinstance(form, Masking) else ScaledApply(inner, config.path, config.objective)
     return apply, params, form
 
 

@@ -15,7 +15,7 @@ from fkdiff.prediction import Predictor, guide
 from fkdiff.solvers import Solver, ddim, euler, heun, integrate
 from fkdiff.train.data import load_data, pixels
 from fkdiff.train.files import write_file
-from fkdiff.train.masked import unmask
+from fkdiff.train.objectives.masked import unmask
 from fkdiff.train.run import LoadedRun
 from fkdiff.train.text import decode
 

@@ -27,7 +27,7 @@ from fkdiff.train.build import Form, abstract_params
 from fkdiff.train.config import TrainConfig
 from fkdiff.train.data import data_facts, example_shape, load_data, num_classes
 from fkdiff.train.files import check_name, refuse_existing, write_file
-from fkdiff.train.masked import Masking
+from fkdiff.train.objectives.masked import Masking
 from fkdiff.train.schema import validate
 from fkdiff.train.text import VOCABULARY
 from fkdiff.train.yaml import dump_yaml
@@ -196,7 +196,8 @@ def write_config(config: TrainConfig, folder: Path) -> None:
 
 def check_same(config: TrainConfig, old: dict[str, Any], folder: Path) -> None:
     """Refuses to resume under a config that would have computed something else; names the keys."""
-    now, before = (checkpoint.flatten(_plain(c)) for c in (config.model_dump(mode="json"), old))
+    # Both are written out in full, so that an older way to say the same is the same.
+    now, before = (checkpoint.flatten(_plain(c.model_dump(mode="json"))) for c in (config, stored(old)))
     keys = sorted(k.replace("/", ".") for k in {*now, *before} if now.get(k) != before.get(k))
     keys = [key for key in keys if not key.startswith(RESUMABLE)]
     require(

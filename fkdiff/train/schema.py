@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from fkdiff.errors import FkdiffError, did_you_mean
 
@@ -12,6 +12,10 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # outside, distinct seeds alias to one key
+
+
+# A section of several kinds may be named alone where its defaults will do: `weighting: min_snr`.
+Named = BeforeValidator(lambda given: {"kind": given} if isinstance(given, str) else given)
 
 
 class Section(BaseModel):

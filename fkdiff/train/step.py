@@ -11,11 +11,11 @@ import optax
 
 from fkdiff.core import Array, Key, PyTree
 from fkdiff.core.keys import Use, stream
-from fkdiff.train.build import Form
+from fkdiff.train.build import Form, build_times, build_weighting
 from fkdiff.train.config import TrainConfig
 from fkdiff.train.data import Dataset, batch_indices, num_classes
-from fkdiff.train.losses import batch_loss
-from fkdiff.train.masked import Masking, batch_masked_loss
+from fkdiff.train.objectives.masked import Masking, batch_masked_loss
+from fkdiff.train.objectives.matching import batch_loss
 
 STOP_AFTER = 10  # gradients in a row that are not finite
 
@@ -86,8 +86,10 @@ def make_loss(
         labels if classes else None,
         num_classes=classes,
         label_dropout=label_dropout,
-        weighting=objective.weighting,
-        times=objective.times,
+        weighting=build_weighting(objective),
+        times=build_times(objective),
+        stratified=objective.times.stratified,
+        coupling=objective.coupling,
     )
 
 

@@ -169,7 +169,11 @@ def test_overrides_reach_the_config_whatever_their_form():
     assert (new.optim.steps, new.optim.learning_rate, new.optim.batch_size) == (9, 3e-4, 16)
     assert (new.model.kind, new.model.width, new.model.depth) == ("mlp", 16, 1)  # type: ignore[union-attr]
     assert override(config, ["path:linear"]).path.kind == "linear"
-    assert override(config, ["--objective.kind", "noise", "--objective.times", "logsnr"]).objective.times == "logsnr"
+    assert (
+        override(config, ["--objective.kind", "noise", "--objective.times", "logsnr"]).objective.times.kind == "logsnr"
+    )
+    weighed = override(config, ["--objective.weighting", "min_snr", "--objective.weighting.gamma", "3"])
+    assert weighed.objective.weighting.model_dump() == {"kind": "min_snr", "gamma": 3.0}
     assert override(config, []) is config
 
 

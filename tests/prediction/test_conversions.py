@@ -1,12 +1,24 @@
-"""The five kinds of output say the same thing: in value, in gradient, and at both ends of every path."""
+"""All kinds of output say the same thing: in value, in gradient, and at both ends of every path."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import fkdiff.paths as paths
-from fkdiff.errors import FkdiffError
+from fkdiff import (
+    FkdiffError,
+    correctors,
+    diagnostics,
+    grid,
+    guide,
+    integrate,
+    inverse,
+    paths,
+    solvers,
+    steer,
+    steering,
+    targets,
+)
 from fkdiff.prediction import KINDS, Parameterization
 
 PATHS = {
@@ -23,7 +35,13 @@ def output(kind, path, clean, noise, t):
     alpha, sigma = path.alpha(t), path.sigma(t)
     if kind == "velocity":  # the time derivative of the noised example itself
         return jax.jvp(lambda t: path.noised(clean, noise, t), (t,), (jnp.ones_like(t),))[1]
-    return {"clean": clean, "noise": noise, "score": -noise / sigma, "v": alpha * noise - sigma * clean}[kind]
+    if kind == "edm":  # (clean − c_skip x/α)/c_out, for data of unit variance and noise of deviation σ/α
+        level = sigma / alpha
+        skip, out = 1 / (level**2 + 1), level / jnp.sqrt(level**2 + 1)
+        return (clean - skip * (clean + level * noise)) / out
+    return {"clean": clean, "noise": noise, "score": -noise / sigma, "v": alpha * noise - sigma * clean}[
+        kind if kind != "energy" else "noise"
+    ]
 
 
 def posterior_noise(x, t, path):
@@ -74,7 +92,7 @@ def test_kinds_agree_in_their_gradients(name):
 
     def spread(t):
         x = path.alpha(t) * jnp.array([0.3, -0.1]) + path.sigma(t) * jnp.array([0.8, -0.5])
-        every = jnp.stack([jacobians(kind)(x, t) for kind in KINDS])
+        every = jnp.stack([jacobians(kind)(x, t) for kind in KINDS if kind != "energy"])
         return jnp.max(jnp.ptp(every, axis=0) / (1 + jnp.abs(every[0])))
 
     worst = jax.jit(jax.vmap(spread))(jnp.linspace(path.t_min, path.t_max, 3))
@@ -106,3 +124,75 @@ def test_v_of_the_cosine_path_is_minus_two_over_pi_velocity():
 def test_a_misspelt_kind_is_answered_with_the_nearest():
     with pytest.raises(FkdiffError, match=r'kind="velocty" is not one of .*; did you mean "velocity"'):
         Parameterization(paths.linear(), kind="velocty")
+
+
+# Energies --------------------------------------------------------------------------------------------------
+
+
+def mixture_energy(mixture, path):
+    """U = −log q_t of a mixture, and its exact model."""
+    exact = mixture.predictor(path)
+    return (lambda params, x, t, cond: params - exact.log_prob(x, t)), exact
+
+
+@pytest.mark.x64
+@pytest.mark.parametrize("name", PATHS)
+def test_an_energy_is_read_as_the_model_whose_density_it_is(name):
+    path = PATHS[name]()
+    mixture = targets.gaussian_mixture([[-1.0, 0.3], [0.8, -0.5]], [0.3, 0.6], [0.4, 0.6])
+    apply, exact = mixture_energy(mixture, path)
+    pred = Parameterization(path, "energy").predictor(apply, jnp.array(3.0), (2,))
+    x = jnp.array([0.4, -0.2])
+    for t in (0.3, 0.7):
+        for mine, theirs in zip(pred(x, t), exact(x, t), strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-11)
+        assert abs(float(pred.log_prob(x, t) - exact.log_prob(x, t)) + 3.0) <= 1e-12
+
+
+def test_an_energy_is_one_number():
+    pred = Parameterization(paths.cosine(), "energy").predictor(lambda p, x, t, c: x, None, (2,))
+    with pytest.raises(FkdiffError, match="needs ONE number"):
+        pred(jnp.ones(2), 0.5)
+
+
+# Coupled pairs ---------------------------------------------------------------------------------------------
+
+
+def coupled_model():
+    """N(1, ½²) by monotone pairs on the linear path: clean = 1 + ½ noise, so x_t = t + (1 − ½t) noise."""
+    form = Parameterization(paths.linear(), "velocity", coupled=True)
+
+    def apply(params, x, t, cond):
+        noise = (x - t) / (1 - 0.5 * t)
+        return 1 - 0.5 * noise
+
+    return form.predictor(apply, None, (1,))
+
+
+def test_a_coupled_model_moves_noise_to_data_in_one_step_and_has_no_score():
+    pred = coupled_model()
+    times = jnp.array([pred.path.t_min, pred.path.t_max])
+    starts = jnp.array([[-1.0], [0.2], [2.0]])
+    for solver in (solvers.euler(), solvers.heun(), solvers.ddim()):
+        ends = integrate(jax.random.key(0), pred, solver, times, initial=starts)
+        np.testing.assert_allclose(np.asarray(ends), 1 + 0.5 * np.asarray(starts), atol=0.05)
+    assert bool(jnp.isnan(pred(jnp.ones(1), 0.5).score).all())
+
+
+def test_whoever_needs_a_score_refuses_a_coupled_model():
+    pred = coupled_model()
+    key, times = jax.random.key(0), grid(4, pred.path)
+    asking = {
+        "integrate": lambda: integrate(key, pred, solvers.ddim(eta=1.0), times),
+        "steer": lambda: steer(pred, solvers.ddim(eta=1.0), lambda x: x[0]),
+        "anneal": lambda: correctors.anneal(pred, 2.0),
+        "guided": lambda: correctors.tilt(guide(pred, pred, 2.0), lambda x: x[0]),
+        "inverse": lambda: inverse(pred, solvers.ddim(eta=1.0), steering.matrix([[1.0]], (1,)), jnp.ones(1), 1.0),
+        "fokker_planck": lambda: diagnostics.fokker_planck(pred, jnp.ones((2, 1)), 0.5),
+    }
+    for ask in asking.values():
+        with pytest.raises(FkdiffError, match="coupled pairs"):
+            ask()
+    noisy = jax.jit(lambda nu: integrate(key, pred, solvers.euler(noise=nu), times, num_samples=2))
+    assert bool(jnp.isnan(noisy(0.5)).all())
+    assert bool(jnp.isfinite(noisy(0.0)).all())

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fkdiff.core import FkdiffError, FkdiffWarning
-from fkdiff.train import checkpoint, load_predictor, load_run, loop
+from fkdiff.train import checkpoint, load_predictor, load_run, loop, run
 from fkdiff.train.config import TrainConfig
 from fkdiff.train.files import exclusive
 
@@ -116,6 +116,16 @@ def test_resuming_under_another_config_names_the_keys(trained):
         loop.train(changed, out, resume=True)
 
 
+def test_an_older_way_to_say_the_same_is_the_same(trained):
+    out, _ = trained
+    old = CONFIG.model_dump(mode="json")
+    old["objective"] = {"kind": "velocity", "weighting": "unit", "times": "uniform", "label_dropout": 0.1}
+    run.check_same(CONFIG, old, out)
+    old["objective"]["weighting"] = "min_snr"
+    with pytest.raises(FkdiffError, match=r"objective\.weighting\.gamma"):
+        run.check_same(CONFIG, old, out)
+
+
 def test_ten_bad_gradients_end_the_run_in_a_sentence(tmp_path, monkeypatch):
     real = loop.load_data
 
@@ -184,7 +194,7 @@ def test_run_names_are_plain(tmp_path, name):
 def test_every_kind_on_every_path_has_outputs_and_gradients_of_order_one(kind, path):
     from fkdiff.core.keys import seed_key
     from fkdiff.train.build import build_model
-    from fkdiff.train.losses import batch_loss
+    from fkdiff.train.objectives.matching import batch_loss
 
     config = CONFIG.model_copy(
         update={

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fkdiff.train.masked import Masking, batch_masked_loss, masked_loss, unmask
+from fkdiff.train.objectives.masked import Masking, batch_masked_loss, masked_loss, unmask
 
 V, L = 3, 3
 TEXTS = np.array(list(itertools.product(range(V), repeat=L)))

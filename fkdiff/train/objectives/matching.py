@@ -10,19 +10,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key, PyTree, Scalar, choose
-from fkdiff.paths import Path
-from fkdiff.paths.base import Rates
-from fkdiff.prediction import KINDS, Parameterization
-
-# w(t), by α, σ and the (p, q) of the kind. With D = αq − σp the error of the implied noise is α/D times the
-# error of the output, and that of the implied clean data σ/D times.
-WEIGHTINGS: dict[str, Callable[[Rates, Array, Array], Array]] = {
-    "plain": lambda r, p, q: jnp.ones_like(r.alpha),
-    "unit": lambda r, p, q: 1 / (p**2 + q**2),
-    "noise": lambda r, p, q: (r.alpha / (r.alpha * q - r.sigma * p)) ** 2,
-    "clean": lambda r, p, q: (r.sigma / (r.alpha * q - r.sigma * p)) ** 2,
-}
+from fkdiff.core import Array, Key, PyTree, Scalar, require
+from fkdiff.prediction import Parameterization
+from fkdiff.train.objectives.couplings import paired_noise
+from fkdiff.train.objectives.times import Quantile, sample_times
+from fkdiff.train.objectives.weightings import OfLogSnr, weight
 
 
 def matching_loss(
@@ -33,52 +25,29 @@ def matching_loss(
     noise: Array,
     t: Scalar,
     cond: PyTree = None,
-    weighting: str = "unit",
+    weighting: str | OfLogSnr = "unit",
 ) -> Array:
     """The loss of ONE example, noise and time: w(t) times the mean squared error of the output.
 
     Args:
         form: The path, and what the output means on it.
-        apply: `apply(params, x, t, cond) -> out`.
+        apply: `apply(params, x, t, cond) -> out`, or U for kind "energy", whose gradient is then regressed.
         params: Parameters.
         clean: One example of the data.
         noise: Standard normal, of the same shape.
         t: Time in [t_min, t_max].
         cond: The condition of this example; None for none.
-        weighting: "unit" (every time counts alike for data of unit variance), "plain" (w = 1), "noise" or
-            "clean" (the mean squared error of the noise or of the clean data that the output implies).
+        weighting: "unit" (every time counts alike), or another of `weightings`, or a function of the log-SNR.
 
     Gradients: pathwise. Unbiased for the loss above whatever the weighting, which moves no optimum.
 
     References:
         Vincent (2011); Lipman et al. (2023), theorem 2; Kingma and Gao (2023) for the weightings.
     """
-    weigh = choose("weighting", weighting, WEIGHTINGS)
     rates = form.path.rates(t)
-    p, q = KINDS[form.kind](rates)
-    out = apply(params, form.path.noised(clean, noise, t), t, cond)
-    return weigh(rates, p, q) * jnp.mean((out - form.target(clean, noise, t)) ** 2)
-
-
-def sample_times(key: Key, path: Path, num: int, law: str = "uniform") -> Array:
-    """Times of a batch, shape (num,), one in each of `num` equal slices.
-
-    Args:
-        key: Draws the place inside each slice.
-        path: The path.
-        num: Batch size.
-        law: "uniform" in t, or "logsnr": uniform in log α²/σ².
-
-    References:
-        Kingma, Salimans, Poole and Ho (2021), appendix I.1, for stratified times.
-    """
-    choose("times", law, {"uniform": None, "logsnr": None})
-    fraction = (jnp.arange(num, dtype=jnp.result_type(float)) + jax.random.uniform(key, (num,))) / num
-    if law == "uniform":
-        return path.t_min + (path.t_max - path.t_min) * fraction
-    low, high = path.log_snr(path.t_min), path.log_snr(path.t_max)
-    # Rounding in `time` may step over the end by one unit in the last place.
-    return jnp.clip(path.time(low + (high - low) * fraction), path.t_min, path.t_max)
+    out = form.output(apply, params, form.path.noised(clean, noise, t), t, cond)
+    error = jnp.mean((out - form.target(clean, noise, t)) ** 2)
+    return weight(weighting, form, rates).astype(error.dtype) * error
 
 
 def drop_labels(key: Key, labels: Array, rate: Scalar, null: int) -> Array:
@@ -101,8 +70,10 @@ def batch_loss(
     *,
     num_classes: int = 0,
     label_dropout: float = 0.0,
-    weighting: str = "unit",
-    times: str = "uniform",
+    weighting: str | OfLogSnr = "unit",
+    times: str | Quantile = "uniform",
+    stratified: bool = True,
+    coupling: str = "independent",
 ) -> Array:
     """The matching loss averaged over a batch, with times, noise and dropped labels drawn here.
 
@@ -115,12 +86,20 @@ def batch_loss(
         labels: Shape (batch,), or None for a model that takes no class.
         num_classes: Number of classes; also the label that means "no class".
         label_dropout: Probability of hiding a label, which trains the unconditional model.
-        weighting: See `matching_loss`.
-        times: See `sample_times`.
+        weighting: See `weightings`.
+        times: See `times`.
+        stratified: See `sample_times`.
+        coupling: See `couplings`; anything but "independent" needs a form that says `coupled`.
     """
+    require(
+        form.coupled == (coupling != "independent"),
+        f'coupling="{coupling}" and Parameterization(coupled={form.coupled}) disagree: coupled pairs of noise and data '
+        "give a velocity without a score, and the form must say so.",
+    )
     key_time, key_noise, key_drop = jax.random.split(key, 3)
-    t = sample_times(key_time, form.path, clean.shape[0], times)
+    t = sample_times(key_time, form.path, clean.shape[0], times, stratified)
     noise = jax.random.normal(key_noise, clean.shape, clean.dtype)
+    noise = paired_noise(coupling, clean, noise, labels)
     if labels is not None:
         labels = drop_labels(key_drop, labels, label_dropout, num_classes)
 
