@@ -16,9 +16,11 @@ from which the velocity u and the weight rate g follow by one formula, never typ
 - `refresh`: Langevin moves that separate duplicates after a resampling
 - `population`: `Corrector`: the pieces as one population model
 - `freeze`: `freeze`: the control of a pilot run, for an unbiased log Z
+- `finite`: `finite_steps`: exact weights at any number of steps, where densities are known
 - `witness`: `witness`: what points from elsewhere would weigh: the search for modes that a run has missed
 """
 
+from fkdiff.correctors.finite import finite_steps as finite_steps
 from fkdiff.correctors.freeze import freeze as freeze
 from fkdiff.correctors.population import Corrector as Corrector
 from fkdiff.correctors.rules import anneal as anneal

@@ -86,7 +86,7 @@ class Corrector(eqx.Module):
         )
         refresh = whole("refresh", refresh, 0, "the Langevin moves after a resampling")
         chunk = chunk_size(chunk)
-        one_path = _shared(target.paths)
+        one_path = shared(target.paths)
         require(
             one_path or (step != "exponential" and gauge == "closed-form"),
             f'step="{step}" with gauge="{gauge}" needs one path shared by all models, and these live on different '
@@ -107,7 +107,7 @@ class Corrector(eqx.Module):
     @property
     def fixed_start(self) -> bool:
         """Whether a grid must begin at t_min: without densities the start is known only where noise dominates."""
-        return not self.target.knows_density
+        return not self.target.normalized
 
     def _phase(self, t: Array) -> gaussian.Phase:
         return gaussian.phase(self.target.reference, tuple(self.target.betas), self.target.paths, t)
@@ -129,7 +129,7 @@ class Corrector(eqx.Module):
 
         x, log_weights = chunked_vmap(one, self.chunk)(particle_keys(key, num_particles))
         on_clean = sum(tilt.on == "clean" for tilt in target.tilts)
-        evaluations = len(target.factors) if target.knows_density else on_clean * len(target.factors)
+        evaluations = len(target.factors) if target.normalized else on_clean * len(target.factors)
         return (
             x,
             log_weights,
@@ -145,7 +145,7 @@ class Corrector(eqx.Module):
     def start_weight(self, x: Array, t: Array) -> Array:
         """log p̃_t − log N(M, V I) − constant at one point where the densities are known; else r_t."""
         target, phase = self.target, self._phase(t)
-        if not target.knows_density:
+        if not target.normalized:
             return tilting.value(target, x, t)
         offset = (x - phase.mean) * jnp.exp(-0.5 * phase.log_variance)
         log_start = -0.5 * (jnp.sum(offset**2) + x.size * (gaussian.LOG_2PI + phase.log_variance))
@@ -252,7 +252,7 @@ def _rung(control: bool | str, tilted: bool) -> str:
     return control
 
 
-def _shared(paths: tuple) -> bool:
+def shared(paths: tuple) -> bool:
     """Whether all paths are one, as far as can be known now."""
     first, *rest = paths
     for other in rest:

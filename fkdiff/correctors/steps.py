@@ -123,17 +123,17 @@ def exponential(corrector, key: Key, x: Array, log_weights: Array, t0: Array, t1
     stage = controlled(corrector, field._replace(rate=exact), log_weights, t0)
     push = (stage.velocity - field.velocity) / scale0
 
-    phi, phi_noise = _phi(nu * total, clock), _phi(2 * nu * total, clock)
+    mean_gain, noise_gain = phi(nu * total, clock), phi(2 * nu * total, clock)
     force = scale0 * field.score + total * y
     model_force = force - scale0 * field.tilt_gradient
-    y1 = jnp.exp(-nu * total * clock) * y + phi * (model_force + nu * force + h / clock * push)
+    y1 = jnp.exp(-nu * total * clock) * y + mean_gain * (model_force + nu * force + h / clock * push)
     keys = particle_keys(stream(key, Use.NOISE), x.shape[0])
     xi = jax.vmap(lambda k: jax.random.normal(k, x.shape[1:], x.dtype))(keys)
-    y1 = y1 + jnp.sqrt(2 * nu * phi_noise) * xi
+    y1 = y1 + jnp.sqrt(2 * nu * noise_gain) * xi
     return Moved(shift1 + scale1 * y1, h * stage.rates, h * stage.spread)
 
 
-def _phi(a: Array, clock: Array) -> Array:
+def phi(a: Array, clock: Array) -> Array:
     """(1 − e^{−aλ})/a, and λ at a = 0; finite in the gradient too."""
     safe = jnp.where(a == 0, 1.0, a)
     return jnp.where(a == 0, clock, -jnp.expm1(-safe * clock) / safe)

@@ -85,6 +85,11 @@ class WeightedSDE(eqx.Module):
         """Whether `log_density` is available."""
         return all(pred.log_density is not None for _, pred in self.factors)
 
+    @property
+    def normalized(self) -> bool:
+        """Whether all of those densities integrate to one: then log Z means what it says from the start."""
+        return self.knows_density and all(pred.normalized for _, pred in self.factors)
+
     def field(self, x: Array, t: Scalar) -> Field:
         """u, ∇log p̃ and g (with its d-term) at one point, without control.
 

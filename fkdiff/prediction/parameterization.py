@@ -123,7 +123,8 @@ class Parameterization(eqx.Module):
         )
         rule = NetworkRule(form=self, apply=apply, params=params)
         density = EnergyDensity(apply, params) if self.kind == "energy" else None
-        pred = Predictor(self.path, rule, tuple(shape), log_density=density, coupled=self.coupled)
+        normalized = self.kind != "energy"
+        pred = Predictor(self.path, rule, tuple(shape), None, density, self.coupled, normalized)
         return pred if cond is None else pred.given(cond)
 
 

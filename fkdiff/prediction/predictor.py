@@ -38,7 +38,8 @@ class Predictor(eqx.Module):
         shape: Shape of one example.
         cond: The bound condition, any pytree; None is unconditional.
         log_density: `log_density(x, t, cond) -> log q_t(x)` where it is known; else None. Normalised for exact laws,
-            up to a constant at each time for learned energies.
+            up to a constant at each time for learned energies: see `normalized`.
+        normalized: Whether `log_density` integrates to one at every time.
         coupled: The model was trained on pairs of noise and data, and its `score` is NaN: see `Parameterization`.
 
     Gradients: pathwise, in x, t, the parameters and the condition.
@@ -50,6 +51,7 @@ class Predictor(eqx.Module):
     cond: PyTree = None
     log_density: Callable[[Array, Array, PyTree], Array] | None = None
     coupled: bool = eqx.field(static=True, default=False)
+    normalized: bool = eqx.field(static=True, default=True)
 
     def __call__(self, x: Array, t: Scalar) -> Prediction:
         """The prediction at position `x` (shape `self.shape`) and time `t` (a scalar)."""

@@ -67,13 +67,13 @@ def test_wrong_means(plant, bug):
 
 
 def test_weights_not_reset_after_resampling(plant):
-    outcome = resampling._outcome
+    outcome = resampling.outcome
 
     def kept(chosen, log_weights):
         chosen, _, resampled = outcome(chosen, log_weights)
         return chosen, log_weights, resampled
 
-    plant(resampling, "_outcome", kept)
+    plant(resampling, "outcome", kept)
     with rejected():
         chain.check_unbiased(ALWAYS)
     with rejected():
