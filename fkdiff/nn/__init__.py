@@ -1,15 +1,18 @@
 """Networks (flax nnx) and the one boundary through which the rest of fkdiff sees them.
 
-- `embedding`: time features and the class table whose last row is "no class"
+- `embedding`: time features, the class table whose last row is "no class", and continuous conditions
 - `layers`: dense and convolution layers, and how their parameters start
 - `mlp`: `MLP`: residual multilayer perceptron for vectors
-- `unet`: `UNet`: small U-Net for (height, width, channels) images
+- `unet`: `UNet`: small U-Net for (length, channels) signals and (height, width, channels) images
+- `dit`: `DiT`: transformer over patches of an image
 - `transformer`: `Transformer`: small bidirectional transformer for tokens, some of them masked
 - `functional`: `functional`: module -> `apply(params, x, t, cond)` for ONE example, and its parameters
 
-Modules own parameters and nothing else: no random state, no caches, so they cross jit, grad and vmap.
+Modules own parameters and nothing else: no random state, no caches, so they cross jit, grad and vmap. Dropout happens
+in calls that are given a key.
 """
 
+from fkdiff.nn.dit import DiT as DiT
 from fkdiff.nn.embedding import Conditioning as Conditioning
 from fkdiff.nn.functional import ModuleApply as ModuleApply
 from fkdiff.nn.functional import functional as functional

@@ -49,12 +49,40 @@ def dense(inside: int, outside: int, *, rngs: nnx.Rngs, kernel: Any = fan_in) ->
     return nnx.Linear(inside, outside, kernel_init=kernel, bias_init=zeros, rngs=rngs)
 
 
-def convolution(inside: int, outside: int, *, rngs: nnx.Rngs, size: int = 3, kernel: Any = fan_in) -> nnx.Conv:
-    """A `size` × `size` convolution of a (height, width, channels) image, which keeps height and width."""
-    return nnx.Conv(inside, outside, (size, size), padding="SAME", kernel_init=kernel, bias_init=zeros, rngs=rngs)
+def convolution(
+    inside: int, outside: int, *, rngs: nnx.Rngs, size: int = 3, axes: int = 2, kernel: Any = fan_in
+) -> nnx.Conv:
+    """A convolution over `axes` axes of a (…, channels) signal, `size` wide in each, which keeps their lengths."""
+    return nnx.Conv(inside, outside, (size,) * axes, padding="SAME", kernel_init=kernel, bias_init=zeros, rngs=rngs)
 
 
 def normalised(x: Array, eps: float = 1e-5) -> Array:
-    """x with mean 0 and variance 1 over its last axis."""
-    centred = x - x.mean(-1, keepdims=True)
-    return centred / jnp.sqrt((centred**2).mean(-1, keepdims=True) + eps)
+    """x with mean 0 and variance 1 over its last axis; the moments of half-precision x are taken in single."""
+    wide = x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
+    centred = wide - wide.mean(-1, keepdims=True)
+    return (centred / jnp.sqrt((centred**2).mean(-1, keepdims=True) + eps)).astype(x.dtype)
+
+
+def dropped(x: Array, rate: float, key: Key | None) -> Array:
+    """Entries set to zero with probability `rate` and the others scaled up; x itself without a key.
+
+    References: Srivastava et al. (2014).
+    """
+    if key is None or rate == 0:
+        return x
+    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
+    return jnp.where(kept, x / (1 - rate), 0)
+
+
+def fold(key: Key | None, number: int) -> Key | None:
+    """The key of one block of a network, where there is one."""
+    return None if key is None else jax.random.fold_in(key, number)
+
+
+def attend(query: Array, key: Array, value: Array, bias: Array | None = None) -> Array:
+    """softmax(q·k/√d + bias) v for (length, heads, d), and a bias (query, key, heads); shape (length, heads · d)."""
+    length, heads, size = query.shape
+    scores = jnp.einsum("qhd,khd->hqk", query, key) / np.sqrt(size).astype(query.dtype)
+    if bias is not None:
+        scores = scores + jnp.moveaxis(bias, -1, 0)
+    return jnp.einsum("hqk,khd->qhd", jax.nn.softmax(scores, axis=-1), value).reshape(length, heads * size)

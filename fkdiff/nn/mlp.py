@@ -5,9 +5,9 @@ from __future__ import annotations
 import jax.numpy as jnp
 from flax import nnx
 
-from fkdiff.core import Array, PyTree
+from fkdiff.core import Array, Key, PyTree
 from fkdiff.nn.embedding import Conditioning
-from fkdiff.nn.layers import dense, normalised, zeros
+from fkdiff.nn.layers import dense, dropped, fold, normalised, zeros
 
 CONDITION = 128  # width of the conditioning vector: narrow, since every block reads it through its own matrix
 
@@ -15,16 +15,17 @@ CONDITION = 128  # width of the conditioning vector: narrow, since every block r
 class MLPBlock(nnx.Module):
     """x + gate ⊙ W₂ silu(W₁ (scale ⊙ norm(x) + shift)), with scale, shift and gate read off the condition."""
 
-    def __init__(self, width: int, condition: int, *, rngs: nnx.Rngs):
+    def __init__(self, width: int, condition: int, dropout: float = 0.0, *, rngs: nnx.Rngs):
+        self.dropout = dropout
         self.modulate = dense(condition, 3 * width, kernel=zeros, rngs=rngs)
         self.first = dense(width, width, rngs=rngs)
         self.second = dense(width, width, rngs=rngs)
 
-    def __call__(self, x: Array, condition: Array) -> Array:
+    def __call__(self, x: Array, condition: Array, key: Key | None = None) -> Array:
         scale, shift, gate = jnp.split(self.modulate(condition), 3)
         hidden = (1 + scale) * normalised(x) + shift
         # The gate starts at one: the block acts from the first step, and the condition may shut it.
-        return x + (1 + gate) * self.second(nnx.silu(self.first(hidden)))
+        return x + (1 + gate) * self.second(dropped(nnx.silu(self.first(hidden)), self.dropout, key))
 
 
 class MLP(nnx.Module):
@@ -34,7 +35,9 @@ class MLP(nnx.Module):
         size: Length of x.
         width: Width of the hidden layers.
         depth: Number of residual blocks.
-        num_classes: Number of classes; 0 for an unconditional network.
+        num_classes: Number of classes; 0 for a network that takes none.
+        cond_size: Length of a continuous condition; 0 for a network that takes none.
+        dropout: Share of hidden units that a call with a key leaves out.
         out: Length of the output; that of x by default.
         rngs: Random streams that draw the initial parameters.
 
@@ -51,18 +54,20 @@ class MLP(nnx.Module):
         depth: int = 3,
         num_classes: int = 0,
         out: int | None = None,
+        cond_size: int = 0,
+        dropout: float = 0.0,
         *,
         rngs: nnx.Rngs,
     ):
-        self.conditioning = Conditioning(CONDITION, num_classes, rngs=rngs)
+        self.conditioning = Conditioning(CONDITION, num_classes, cond_size, rngs=rngs)
         self.enter = dense(size, width, rngs=rngs)
-        self.blocks = nnx.List([MLPBlock(width, CONDITION, rngs=rngs) for _ in range(depth)])
+        self.blocks = nnx.List([MLPBlock(width, CONDITION, dropout, rngs=rngs) for _ in range(depth)])
         # Zero: the untrained network predicts the mean, and the first steps are not spent on unlearning noise.
         self.leave = dense(width, size if out is None else out, kernel=zeros, rngs=rngs)
 
-    def __call__(self, x: Array, t: Array, cond: PyTree = None) -> Array:
+    def __call__(self, x: Array, t: Array, cond: PyTree = None, key: Key | None = None) -> Array:
         condition = self.conditioning(t, cond)
         hidden = self.enter(x)
-        for block in self.blocks:
-            hidden = block(hidden, condition)
+        for number, block in enumerate(self.blocks):
+            hidden = block(hidden, condition, fold(key, number))
         return self.leave(nnx.silu(normalised(hidden)))

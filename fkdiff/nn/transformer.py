@@ -9,7 +9,7 @@ from flax import nnx
 
 from fkdiff.core import Array, Key, PyTree, require
 from fkdiff.nn.embedding import Conditioning
-from fkdiff.nn.layers import dense, normalised, standard_normal, zeros
+from fkdiff.nn.layers import attend, dense, normalised, standard_normal, zeros
 
 
 def neighbours(key: Key, shape: tuple[int, int], dtype=jnp.float32) -> Array:
@@ -36,13 +36,11 @@ class AttentionBlock(nnx.Module):
         self.second = dense(4 * width, width, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        length, width = x.shape
+        length = x.shape[0]
         query, key, value = jnp.moveaxis(self.read(normalised(x)).reshape(length, 3, self.heads, -1), 1, 0)
         place = np.arange(length)
         bias = self.bias[...][place[None, :] - place[:, None] + length - 1]  # (query, key, head)
-        scores = jnp.einsum("qhd,khd->hqk", query, key) / np.sqrt(width / self.heads).astype(x.dtype)
-        attention = jax.nn.softmax(scores + jnp.moveaxis(bias, -1, 0), axis=-1)
-        x = x + self.write(jnp.einsum("hqk,khd->qhd", attention, value).reshape(length, width))
+        x = x + self.write(attend(query, key, value, bias))
         return x + self.second(jax.nn.gelu(self.first(normalised(x))))
 
 

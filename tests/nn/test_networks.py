@@ -2,15 +2,18 @@
 
 import functools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from fkdiff import nn
+from fkdiff import grid, integrate, nn, paths, solvers
 from fkdiff.core import FkdiffError
-from fkdiff.nn.layers import fan_in
+from fkdiff.nn.layers import dropped, fan_in
+from fkdiff.prediction import Parameterization
+from fkdiff.train.objectives.matching import batch_loss
 
 
 def mlp(seed=0, num_classes=3, width=8):
@@ -23,7 +26,17 @@ def unet(seed=0, num_classes=3, channels=4):
     return nn.functional(nn.UNet((4, 8, 2), channels, 2, num_classes, rngs=rngs))
 
 
-NETWORKS = {"mlp": (mlp, (5,)), "unet": (unet, (4, 8, 2))}
+def wave(seed=0, num_classes=3, channels=4):
+    rngs = nnx.Rngs(params=jax.random.key(seed))
+    return nn.functional(nn.UNet((8, 2), channels, 2, num_classes, rngs=rngs))
+
+
+def dit(seed=0, num_classes=3, width=8):
+    rngs = nnx.Rngs(params=jax.random.key(seed))
+    return nn.functional(nn.DiT((4, 6, 2), 2, width, 1, 2, num_classes, rngs=rngs))
+
+
+NETWORKS = {"mlp": (mlp, (5,)), "unet": (unet, (4, 8, 2)), "wave": (wave, (8, 2)), "dit": (dit, (4, 6, 2))}
 
 
 def awake(params, seed=7):
@@ -130,6 +143,104 @@ def test_parameters_of_a_checkpoint_follow_the_precision_of_the_sampler():
     assert single.dtype == jnp.float32
     assert double.dtype == jnp.float64
     assert float(jnp.abs(single.astype(jnp.float64) - double).max()) <= 1e-4 * float(jnp.abs(double).max())
+
+
+KINDS = ["mlp", "wave", pytest.param("unet", marks=pytest.mark.slow), pytest.param("dit", marks=pytest.mark.slow)]
+
+
+def with_options(kind, **options):
+    rngs = nnx.Rngs(params=jax.random.key(0))
+    if kind == "mlp":
+        return nn.functional(nn.MLP(5, 8, 1, rngs=rngs, **options))
+    if kind == "dit":
+        return nn.functional(nn.DiT((4, 6, 2), 2, 8, 1, 2, rngs=rngs, **options))
+    return nn.functional(nn.UNet(NETWORKS[kind][1], 4, 2, rngs=rngs, **options))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_vector_may_be_the_condition_and_a_nan_in_it_means_none(kind):
+    apply, params = with_options(kind, cond_size=2)
+    params, x = awake(params), jnp.ones(NETWORKS[kind][1])
+    run = jax.jit(lambda cond: apply(params, x, 0.4, cond))
+    first, second = run(jnp.array([0.3, -1.0])), run(jnp.array([0.3, 1.0]))
+    assert float(jnp.abs(first - second).max()) >= 1e-3
+    np.testing.assert_allclose(run(jnp.array([jnp.nan, 1.0])), apply(params, x, 0.4, None), rtol=1e-5, atol=1e-6)
+    slope = jax.grad(lambda cond: apply(params, x, 0.4, cond).sum())(jnp.array([0.3, jnp.nan]))
+    assert float(jnp.abs(slope[0])) <= 0.0
+    with pytest.raises(FkdiffError, match="reads"):
+        apply(params, x, 0.4, jnp.ones(3))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_dropout_happens_when_a_key_is_given_and_keeps_the_mean_of_what_it_drops(kind):
+    apply, params = with_options(kind, dropout=0.5)
+    params, x = awake(params), jnp.ones(NETWORKS[kind][1])
+    run = jax.jit(lambda key: apply(params, x, 0.4, None, key=key))
+    a, b, plain = run(jax.random.key(0)), run(jax.random.key(1)), apply(params, x, 0.4)
+    assert float(jnp.abs(a - b).max()) >= 1e-5
+    np.testing.assert_array_equal(a, run(jax.random.key(0)))
+    np.testing.assert_array_equal(plain, apply(params, x, 0.4, None))
+    kept = jax.vmap(lambda key: dropped(jnp.ones(10), 0.25, key))(jax.random.split(jax.random.key(2), 4000))
+    # Six standard deviations of the mean of 40,000 entries of variance 1/3.
+    assert abs(float(kept.mean()) - 1) <= 6 * np.sqrt(1 / 3 / 40_000)
+    assert set(np.unique(np.asarray(kept)).tolist()) == {0.0, float(np.float32(1 / 0.75))}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_precision_is_inside_only(kind):
+    build, shape = NETWORKS[kind]
+    apply, params = build()
+    params, x = awake(params), jnp.asarray(np.random.default_rng(3).normal(size=shape), jnp.float32)
+    half = apply.computing_in("bfloat16")
+    single, rough = jax.jit(apply)(params, x, 0.4, 1), jax.jit(half)(params, x, 0.4, 1)
+    gradient = jax.grad(lambda p: (half(p, x, 0.4, 1) ** 2).sum())(params)
+    assert rough.dtype == jnp.float32
+    assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype("float32")}
+    gap = float(jnp.abs(rough - single).max() / jnp.abs(single).max())
+    assert 1e-5 <= gap <= 0.1
+    text = str(jax.make_jaxpr(half)(params, x, 0.4, 1))
+    assert "bf16" in text
+
+
+def test_a_patch_comes_back_to_where_it_was_cut():
+    module = nn.DiT((4, 6, 2), 2, 8, 1, 2, rngs=nnx.Rngs(params=jax.random.key(0)))
+    x = jnp.arange(48.0).reshape(4, 6, 2)
+    patches = module._patches(x)
+    np.testing.assert_array_equal(module._image(patches), x)
+    np.testing.assert_array_equal(patches[1].reshape(2, 2, 2), x[:2, 2:4])
+
+
+def test_a_network_of_any_framework_is_a_model():
+    """An equinox module and a plain function, behind the same boundary as flax."""
+    path = paths.linear()
+    inside = eqx.nn.MLP(3, 2, 8, 1, key=jax.random.key(0))
+    params, static = eqx.partition(inside, eqx.is_array)
+
+    def of_equinox(params, x, t, cond):
+        return eqx.combine(params, static)(jnp.concatenate([x, t[None].astype(x.dtype)]))
+
+    def plain(params, x, t, cond):
+        return params["scale"] * x
+
+    form = Parameterization(path, "velocity")
+    for apply, given in ((of_equinox, params), (plain, {"scale": jnp.array(0.3)})):
+        pred = form.predictor(apply, given, (2,))
+        draws = integrate(jax.random.key(1), pred, solvers.heun(), grid(4, path), 8)
+        assert draws.shape == (8, 2)
+        assert bool(jnp.isfinite(draws).all())
+        loss = lambda p, apply=apply: batch_loss(jax.random.key(0), form, apply, p, jnp.ones((4, 2)), None)  # noqa: E731
+        gradient = jax.tree.leaves(eqx.filter_grad(loss)(given))
+        assert max(float(jnp.abs(leaf).max()) for leaf in gradient) > 0
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    rngs = nnx.Rngs(params=jax.random.key(0))
+    with pytest.raises(FkdiffError, match="patches of patch=3"):
+        nn.DiT((4, 6, 1), 3, rngs=rngs)
+    with pytest.raises(FkdiffError, match="has 4 axes"):
+        nn.UNet((4, 4, 4, 1), rngs=rngs)
+    with pytest.raises(FkdiffError, match="a class or a vector"):
+        nn.MLP(4, num_classes=2, cond_size=3, rngs=rngs)
 
 
 def test_an_image_that_cannot_be_halved_is_refused():
