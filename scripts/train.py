@@ -8,12 +8,9 @@
 import sys
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
-
 import fkdiff as fk
 from fkdiff.core.keys import Use, seed_key, stream
-from fkdiff.train import Masking, build_model, load_config, load_data, make_step
+from fkdiff.train import Batches, Masking, build_model, load_config, load_data, make_step
 from fkdiff.train.pictures import digits_png, points_png
 from fkdiff.train.step import init_state, make_optimizer
 
@@ -26,18 +23,18 @@ apply, params, form = build_model(config, stream(root, Use.INITIAL))
 if isinstance(form, Masking):
     sys.exit("this script draws pictures; train a model of text with fkdiff train")
 optimizer = make_optimizer(config)  # clip, AdamW, warm-up, cosine decay
-step = make_step(config, form, apply, optimizer)  # (state, data, root) -> (state, metrics), compiled
+step = make_step(config, form, apply, optimizer)  # (state, batch, root) -> (state, metrics), compiled
 state = init_state(params, optimizer)
-data = jax.tree.map(jnp.asarray, load_data(config))
-shape = data.examples.shape[1:]
+data = load_data(config)
+batches = Batches(data, stream(root, Use.DATA), config.optim.batch_size)  # which examples a step sees
 
 for k in range(config.optim.steps):
-    state, metrics = step(state, data, root)  # step k draws with fold_in(root, k), so any run can be resumed
+    state, metrics = step(state, batches.at(k), root)  # step k draws with fold_in(root, k), so any run can be resumed
     if k % config.logging.metrics_every == 0:
         print(f"step {k}  loss {metrics['loss']:.4f}  |gradient| {metrics['gradient_norm']:.3f}")
 
 # From here on the model is a `Predictor`: samplers, correctors and steering all take it.
-pred = form.predictor(apply, state.ema, shape)
+pred = form.predictor(apply, state.ema, data.examples.shape[1:])
 grid = fk.grid(config.sampling.num_steps, pred.path)
 x = fk.integrate(stream(root, Use.NOISE), pred, fk.solvers.heun(), grid, num_samples=100)
 Path(picture).write_bytes(digits_png(x, columns=10) if config.data.kind == "digits" else points_png(x))

@@ -84,16 +84,14 @@ def _draw(loaded, labels, arguments: argparse.Namespace, out: Path) -> None:
     import numpy as np
 
     from fkdiff.core.keys import seed_key
-    from fkdiff.train.pictures import digits_png, points_png, sample_classes
+    from fkdiff.train.pictures import examples_png, sample_classes
 
     count = arguments.num
     samples = sample_classes(seed_key(arguments.seed), loaded, labels, count)
     samples = samples.reshape(-1, *samples.shape[2:])
     require(bool(np.isfinite(samples).all()), "some samples are not finite; use more --steps, or --guidance nearer 1.")
     classes = np.repeat([-1 if label is None else label for label in labels], count)
-    digits = loaded.config.data.kind == "digits"
-    columns = count if len(labels) > 1 else math.ceil(math.sqrt(count))
-    picture = digits_png(samples, columns) if digits else points_png(samples)
+    picture = examples_png(loaded, samples, count if len(labels) > 1 else math.ceil(math.sqrt(count)))
     options = loaded.config.sampling.model_dump() | {"num_samples": count, "seed": arguments.seed, "classes": labels}
     _save(loaded, arguments, out, options, {"samples.png": picture}, samples=samples, classes=classes)
 

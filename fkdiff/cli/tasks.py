@@ -27,7 +27,7 @@ from fkdiff.errors import FkdiffError, require
 from fkdiff.evaluate.judge import digit_reward
 from fkdiff.solvers import ddim
 from fkdiff.steering import adaptive_ramp, ink_budget, steer
-from fkdiff.train.data import DIGIT_MEAN, DIGIT_SCALE
+from fkdiff.train.config.data import DIGIT_MEAN, DIGIT_SCALE
 from fkdiff.train.run import LoadedRun
 
 RAMPS = {

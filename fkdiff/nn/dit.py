@@ -56,7 +56,7 @@ class DiT(nnx.Module):
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         patch: int = 2,
         width: int = 128,
         depth: int = 4,

@@ -83,11 +83,13 @@ class Parameterization(eqx.Module):
         p, q = self.coefficients(self.path.rates(t))
         return p * clean + q * noise
 
-    def output(self, apply: Callable[..., Array], params: PyTree, x: Array, t: Scalar, cond: PyTree = None) -> Array:
+    def output(
+        self, apply: Callable[..., Array], params: PyTree, x: Array, t: Scalar, cond: PyTree = None, **options: PyTree
+    ) -> Array:
         """What is regressed on the target: the network's output, or σ∇U of an energy. Shape of x."""
         if self.kind != "energy":
-            return apply(params, x, t, cond)
-        slope = jax.grad(lambda y: _number(apply(params, y, t, cond)))(x)
+            return apply(params, x, t, cond, **options)
+        slope = jax.grad(lambda y: _number(apply(params, y, t, cond, **options)))(x)
         return self.path.sigma(t).astype(slope.dtype) * slope
 
     def prediction(self, out: Array, x: Array, t: Scalar) -> Prediction:

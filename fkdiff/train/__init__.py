@@ -3,11 +3,10 @@
 - `config`: what a training config may say (pydantic; free of JAX)
 - `yaml`: reads a YAML file as data and nothing else (free of JAX)
 - `build`: from a config to a path, a network and what its output means
-- `data`: digits in three disjoint parts, the 2-D toys, and windows of text
+- `data`: what comes with scientific Python, and a person's own arrays, tables and pictures
 - `text`: characters as tokens, and Python's language reference as a corpus in three disjoint parts
-- `losses`: the matching loss of every kind of output
+- `objectives`: what training minimises: matching losses, weightings, times, couplings, bridges, masked tokens
 - `value`: `fit_value`: what a reward will pay, learned from roll-outs, for `fkdiff.steering.learned`
-- `masked`: the loss of masked diffusion over tokens, and a sampler
 - `baselines`: the n-gram models that a text model must beat
 - `step`: one pure training step
 - `loop`: the host loop around it
@@ -25,9 +24,11 @@ _NAMES = {
     "load_config": "fkdiff.train.config:load_config",
     "build_model": "fkdiff.train.build:build_model",
     "build_path": "fkdiff.train.build:build_path",
+    "Batches": "fkdiff.train.data:Batches",
     "Dataset": "fkdiff.train.data:Dataset",
     "digits": "fkdiff.train.data:digits",
     "load_data": "fkdiff.train.data:load_data",
+    "resolve": "fkdiff.train.data:resolve",
     "toy2d": "fkdiff.train.data:toy2d",
     "Masking": "fkdiff.train.objectives.masked:Masking",
     "masked_loss": "fkdiff.train.objectives.masked:masked_loss",

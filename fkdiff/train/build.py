@@ -14,7 +14,7 @@ from fkdiff import nn, paths
 from fkdiff.core import Array, Key, PyTree, Scalar
 from fkdiff.prediction import Parameterization
 from fkdiff.train import config as schema
-from fkdiff.train.data import example_shape, num_classes
+from fkdiff.train.data.sources import example_shape
 from fkdiff.train.objectives import times, weightings
 from fkdiff.train.objectives.masked import Masking
 from fkdiff.train.text import VOCABULARY
@@ -85,36 +85,44 @@ class ScaledApply:
     path: Any
     objective: Any
 
-    def __call__(self, params: PyTree, x: Array, t: Scalar, cond: PyTree = None) -> Array:
+    def __call__(self, params: PyTree, x: Array, t: Scalar, cond: PyTree = None, **options: Any) -> Array:
         form = build_parameterization(self.path, self.objective)
         rates = form.path.rates(t)
         p, q = form.coefficients(rates)
         inside = jnp.sqrt((rates.alpha * form.data_scale) ** 2 + rates.sigma**2).astype(x.dtype)
         y = x / inside
-        out = self.inner(params, y, form.path.log_snr(t) / 9, cond)
+        out = self.inner(params, y, form.path.log_snr(t) / 9, cond, **options)
         if form.kind == "energy":
             return 0.5 * jnp.sum(y**2) - inside / rates.sigma.astype(x.dtype) * jnp.sum(y * out)
         return jnp.sqrt((p * form.data_scale) ** 2 + q**2).astype(x.dtype) * out
+
+    def computing_in(self, precision: str | None) -> ScaledApply:
+        """The same with the network in another precision."""
+        return dataclasses.replace(self, inner=self.inner.computing_in(precision))
 
 
 class Model(nnx.Module):
     """The network of a config; a vector network sees images flattened."""
 
     def __init__(self, config: schema.TrainConfig, *, rngs: nnx.Rngs):
-        shape, classes, section = example_shape(config), num_classes(config.data), config.model
+        shape, section = example_shape(config), config.model
+        told = {"num_classes": config.data.num_classes, "cond_size": config.data.cond_length}
         if section.kind == "mlp":
             (size,) = shape
-            self.network = nn.MLP(size, section.width, section.depth, classes, rngs=rngs)
+            self.network = nn.MLP(size, section.width, section.depth, **told, dropout=section.dropout, rngs=rngs)
         elif section.kind == "transformer":
             (length,) = shape
             sizes = (section.width, section.depth, section.heads)
             self.network = nn.Transformer(len(VOCABULARY), length, *sizes, section.timed, rngs=rngs)
+        elif section.kind == "dit":
+            sizes = (section.patch, section.width, section.depth, section.heads)
+            self.network = nn.DiT(shape, *sizes, **told, dropout=section.dropout, rngs=rngs)
         else:
-            height, width, colours = shape
-            self.network = nn.UNet((height, width, colours), section.channels, section.levels, classes, rngs=rngs)
+            sizes = (section.channels, section.levels)
+            self.network = nn.UNet(shape, *sizes, **told, dropout=section.dropout, rngs=rngs)
 
-    def __call__(self, x: Array, t: Array, cond: PyTree = None) -> Array:
-        return self.network(x, t, cond)
+    def __call__(self, x: Array, t: Array, cond: PyTree = None, **options: Any) -> Array:
+        return self.network(x, t, cond, **options)
 
 
 def build_model(config: schema.TrainConfig, key: Key) -> tuple[Callable[..., Array], PyTree, Form]:

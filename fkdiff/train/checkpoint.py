@@ -188,7 +188,9 @@ def _contents(path: Path, manifest: dict[str, Any], limit: int) -> dict[str, byt
     require(sum(facts["bytes"] for facts in files.values()) <= limit, f"{path} is larger than its model can be.")
     contents = {}
     for name, facts in files.items():
-        require(re.fullmatch(r"[a-z_]+\.safetensors", name) is not None, f"{path / _MANIFEST} lists a bad name.")
+        require(
+            re.fullmatch(r"[a-z][a-z0-9_]*\.safetensors", name) is not None, f"{path / _MANIFEST} lists a bad name."
+        )
         try:
             contents[name] = read_regular(path / name, facts["bytes"])
         except OSError as error:

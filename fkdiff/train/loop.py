@@ -20,11 +20,13 @@ from fkdiff.core.keys import Use, seed_key, stream
 from fkdiff.core.progress import progress
 from fkdiff.train import checkpoint, run
 from fkdiff.train.baselines import text_baselines
-from fkdiff.train.build import build_model
+from fkdiff.train.build import Form, build_model
 from fkdiff.train.config import TrainConfig
-from fkdiff.train.data import Dataset, data_facts, held_out, load_data
+from fkdiff.train.data import Batches, Dataset, data_facts, held_out, load_data, resolve
 from fkdiff.train.files import check_name, exclusive
 from fkdiff.train.step import STOP_AFTER, TrainState, init_state, make_evaluation, make_optimizer, make_step
+
+LARGEST_HELD_OUT = 2048  # examples that a validation loss is measured on
 
 
 class TrainResult(NamedTuple):
@@ -47,20 +49,23 @@ class TrainResult(NamedTuple):
     baselines: dict[str, float]
 
 
-def train(config: TrainConfig, out: str | Path, resume: bool = False, picture: bool = True) -> TrainResult:
+def train(
+    config: TrainConfig, out: str | Path, resume: bool = False, picture: bool = True, data_root: str | Path = "."
+) -> TrainResult:
     """Trains a model from a config into a run folder.
 
-    The same config, machine and versions give the same bits, also when the run is stopped and resumed anywhere.
+    The same config, data, machine and versions give the same bits, also when the run is stopped and resumed anywhere.
 
     Args:
         config: The run, whole.
         out: The run folder; must not exist, unless it is resumed.
         resume: Continue from the newest whole checkpoint of `out`.
         picture: Draw samples.png (samples.txt for text) at the end.
+        data_root: Files that the config names lie below it.
 
     Raises:
-        FkdiffError: The folder exists, is in use, holds no whole checkpoint to resume from, was trained with
-            another config; or ten gradients in a row were not finite.
+        FkdiffError: The data are not what the config says; the folder exists, is in use, holds no whole checkpoint to
+            resume from, was trained with another config or other data; or ten gradients in a row were not finite.
     """
     folder = check_name(Path(out))
     if resume:
@@ -71,47 +76,71 @@ def train(config: TrainConfig, out: str | Path, resume: bool = False, picture: b
             f"--out={folder} already exists and is never overwritten; choose another name, or pass --resume to "
             "continue it.",
         )
+    config, _ = resolve(config, data_root)
+    parts = _parts_of(config, data_root)
+    if not resume:
         run.create_run(config, folder)
     with exclusive(folder), _stoppable() as stop:
-        return _train(config, folder, resume, picture, stop)
+        return _train(config, folder, parts, resume, picture, stop)
 
 
-def _train(config: TrainConfig, folder: Path, resume: bool, picture: bool, stop: _Stop) -> TrainResult:
+class _Parts(NamedTuple):
+    """What a run is made of, before its first step."""
+
+    root: Key
+    apply: Any
+    form: Form
+    state: TrainState
+    step: Any
+    evaluate: Any
+    batches: Batches
+    unseen: Dataset
+
+
+def _parts_of(config: TrainConfig, data_root: str | Path) -> _Parts:
     root = seed_key(config.seed)
+    batches = Batches(load_data(config, data_root), stream(root, Use.DATA), config.optim.batch_size)
+    aside = held_out(config, data_root)
+    unseen = Dataset(*(jnp.asarray(part[:LARGEST_HELD_OUT]) for part in aside))  # type: ignore[index]
     apply, params, form = build_model(config, stream(root, Use.INITIAL))
     optimizer = make_optimizer(config)
-    state = init_state(params, optimizer)
+    state = init_state(params, optimizer, len(config.optim.more_ema_decays))
+    step, evaluate = make_step(config, form, apply, optimizer), make_evaluation(config, form, apply)
+    return _Parts(root, apply, form, state, step, evaluate, batches, unseen)
+
+
+def _train(config: TrainConfig, folder: Path, parts: _Parts, resume: bool, picture: bool, stop: _Stop) -> TrainResult:
+    root, state = parts.root, parts.state
     if resume:
         state = _restored(config, folder, state)
-    step = make_step(config, form, apply, optimizer)
-    evaluate = make_evaluation(config, form, apply)
-    data, unseen = _on_device(load_data(config)), _on_device(held_out(config))
+    state = jax.device_put(state, parts.batches.whole)
     simple = text_baselines(config)
-    start, steps, batch = int(state.step), config.optim.steps, config.optim.batch_size
+    start, steps, logging = int(state.step), config.optim.steps, config.logging
     losses: list[Any] = []
     loss, unseen_loss = _measured(folder, start)
     began, since = time.monotonic(), start
     with progress(start, steps) as report, (folder / "metrics.jsonl").open("a") as metrics:
         for k in range(start, steps):
-            state, measured = step(state, data, root)
+            state, measured = parts.step(state, parts.batches.at(k), root)
             if losses:
                 losses[-1].block_until_ready()  # one step ahead and no more: a signal is answered at once
             losses.append(measured["loss"])
             done = k + 1
             last = done == steps or stop.signal is not None
-            save = last or done % config.logging.checkpoint_every == 0
-            if last or done % config.logging.metrics_every == 0:
+            save = last or done % logging.checkpoint_every == 0
+            judge = (save or done % logging.validate_every == 0) and len(parts.unseen.examples) > 0
+            if judge or last or done % logging.metrics_every == 0:
                 loss, streak = float(np.mean([float(value) for value in losses])), int(state.streak)
-                speed = batch * (done - since) / (time.monotonic() - began)
+                speed = config.optim.batch_size * (done - since) / (time.monotonic() - began)
                 row = {"step": done, "loss": loss, "examples_per_second": round(speed, 1)}
                 row |= {"gradient_norm": float(measured["gradient_norm"]), "skipped": int(state.skipped)}
-                if save:
-                    unseen_loss = row["held_out"] = float(evaluate(state.ema, unseen, root))
+                if judge:
+                    unseen_loss = row["held_out"] = float(parts.evaluate(state.ema, parts.unseen, root))
                 if done == steps:
                     row |= simple
                 metrics.write(json.dumps({k: _finite(v) for k, v in row.items()}) + "\n")
                 metrics.flush()
-                report(done, speed, f"loss {loss:.4f}" + (f"  held out {unseen_loss:.4f}" if save else ""))
+                report(done, speed, f"loss {loss:.4f}" + (f"  held out {unseen_loss:.4f}" if judge else ""))
                 require(
                     streak < STOP_AFTER,
                     f"{STOP_AFTER} gradients in a row were not finite before step {done}; lower "
@@ -120,14 +149,26 @@ def _train(config: TrainConfig, folder: Path, resume: bool, picture: bool, stop:
                 losses, began, since = [], time.monotonic(), done
             if save:
                 _save(config, folder, state, root)
+            if logging.samples_every and done % logging.samples_every == 0 and not last:
+                _draw(_as_run(config, parts, state), folder / "samples", f"step_{done:08d}")
             if stop.signal is not None:
                 break
     finished = stop.signal is None
     if picture and finished:
-        from fkdiff.train.pictures import draw_samples
-
-        draw_samples(run.load_run(folder), folder)
+        _draw(_as_run(config, parts, state), folder, "samples")
     return TrainResult(folder, int(state.step), loss, unseen_loss, stop.signal, simple)
+
+
+def _as_run(config: TrainConfig, parts: _Parts, state: TrainState) -> run.LoadedRun:
+    """The model as it stands, without a detour by the disk."""
+    return run.LoadedRun(parts.apply, state.ema, parts.form, config, int(state.step), config.data.num_classes, "", None)
+
+
+def _draw(model: run.LoadedRun, folder: Path, name: str) -> None:
+    from fkdiff.train.pictures import draw_samples
+
+    folder.mkdir(exist_ok=True)
+    draw_samples(model, folder, name)
 
 
 def _measured(folder: Path, step: int) -> tuple[float, float]:
@@ -137,10 +178,6 @@ def _measured(folder: Path, step: int) -> tuple[float, float]:
     row = next((row for row in rows if row["step"] == step), {})
     losses = (row.get("loss"), row.get("held_out"))
     return tuple(float("nan") if loss is None else loss for loss in losses)  # type: ignore[return-value]
-
-
-def _on_device(data: Dataset) -> Dataset:
-    return Dataset(*(jnp.asarray(part) for part in data))  # type: ignore[arg-type]
 
 
 def _finite(value: Any) -> Any:
@@ -153,6 +190,7 @@ def _parts(state: TrainState, root: Key) -> dict[str, Any]:
     return {
         "params": state.params,
         "ema": state.ema,
+        **{f"ema_{number}": ema for number, ema in enumerate(state.more_emas, 1)},
         "optimizer": state.opt_state,
         "counters": counters | {"key": jax.random.key_data(root)},
     }
@@ -185,9 +223,9 @@ def _restored(config: TrainConfig, folder: Path, state: TrainState) -> TrainStat
     run.write_config(config, folder)
     parts = jax.tree.map(jnp.asarray, found.parts)
     counters = parts["counters"]
-    return TrainState(
-        counters["step"], parts["params"], parts["ema"], parts["optimizer"], counters["skipped"], counters["streak"]
-    )
+    more = tuple(parts[f"ema_{number}"] for number in range(1, 1 + len(state.more_emas)))
+    tree = (parts["params"], parts["ema"], more, parts["optimizer"])
+    return TrainState(counters["step"], *tree, counters["skipped"], counters["streak"])
 
 
 class _Stop:

@@ -25,7 +25,7 @@ from fkdiff.prediction import Predictor
 from fkdiff.train import checkpoint
 from fkdiff.train.build import Form, abstract_params
 from fkdiff.train.config import TrainConfig
-from fkdiff.train.data import data_facts, example_shape, load_data, num_classes
+from fkdiff.train.data import data_facts, example_shape, load_data
 from fkdiff.train.files import check_name, refuse_existing, write_file
 from fkdiff.train.objectives.masked import Masking
 from fkdiff.train.schema import validate
@@ -140,7 +140,7 @@ def load_run(run: str | Path, ema: bool = True) -> LoadedRun:
     config = stored(found.manifest["config"])
     apply, _, form = abstract_params(config)
     params = jax.tree.map(jnp.asarray, found.parts[name])
-    classes, facts = num_classes(config.data), found.manifest
+    classes, facts = config.data.num_classes, found.manifest
     return LoadedRun(apply, params, form, config, found.step, classes, facts["config_hash"], facts.get("corpus"))
 
 

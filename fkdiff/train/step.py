@@ -13,7 +13,7 @@ from fkdiff.core import Array, Key, PyTree
 from fkdiff.core.keys import Use, stream
 from fkdiff.train.build import Form, build_times, build_weighting
 from fkdiff.train.config import TrainConfig
-from fkdiff.train.data import Dataset, batch_indices, num_classes
+from fkdiff.train.data.dataset import Dataset
 from fkdiff.train.objectives.masked import Masking, batch_masked_loss
 from fkdiff.train.objectives.matching import batch_loss
 
@@ -27,6 +27,7 @@ class TrainState(NamedTuple):
         step: Steps taken, int32.
         params: Parameters.
         ema: Their exponential moving average, which samplers use.
+        more_emas: Averages of other lengths, in the order of `optim.more_ema_decays`.
         opt_state: The optimiser's state.
         skipped: Steps whose gradient was not finite, in total, int32.
         streak: The same, in a row; at `STOP_AFTER` nothing moves any more.
@@ -35,6 +36,7 @@ class TrainState(NamedTuple):
     step: Array
     params: PyTree
     ema: PyTree
+    more_emas: tuple[PyTree, ...]
     opt_state: PyTree
     skipped: Array
     streak: Array
@@ -57,11 +59,12 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(optim.clip), decayed)
 
 
-def init_state(params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step."""
+def init_state(params: PyTree, optimizer: optax.GradientTransformation, num_more: int = 0) -> TrainState:
+    """The state before the first step, with `num_more` further averages."""
     # Nothing is shared, since every buffer of the state is donated to the next step.
     step, skipped, streak = (jnp.zeros((), jnp.int32) for _ in range(3))
-    return TrainState(step, params, jax.tree.map(jnp.copy, params), optimizer.init(params), skipped, streak)
+    ema, *more = (jax.tree.map(jnp.copy, params) for _ in range(1 + num_more))
+    return TrainState(step, params, ema, tuple(more), optimizer.init(params), skipped, streak)
 
 
 def ema_decay_at(step: Array, decay: float) -> Array:
@@ -71,26 +74,66 @@ def ema_decay_at(step: Array, decay: float) -> Array:
 
 
 def make_loss(
-    config: TrainConfig, form: Form, apply: Callable[..., Array], label_dropout: float = 0.0
+    config: TrainConfig, form: Form, apply: Callable[..., Array], training: bool = False
 ) -> Callable[[PyTree, Key, Array, Array], Array]:
-    """`loss(params, key, examples, labels)`, the mean over a batch, for the model that a config describes."""
-    classes, objective = num_classes(config.data), config.objective
+    """`loss(params, key, examples, labels)`, the mean over a batch, for the model that a config describes.
+
+    In training labels are hidden and hidden units left out; whole numbers are spread out by noise; each where the
+    config asks for it.
+    """
+    data, objective = config.data, config.objective
     if isinstance(form, Masking):
         return lambda params, key, examples, labels: batch_masked_loss(key, form, apply, params, examples)
-    return lambda params, key, examples, labels: batch_loss(
-        key,
-        form,
-        apply,
-        params,
-        examples,
-        labels if classes else None,
-        num_classes=classes,
-        label_dropout=label_dropout,
-        weighting=build_weighting(objective),
-        times=build_times(objective),
-        stratified=objective.times.stratified,
-        coupling=objective.coupling,
-    )
+    told = data.num_classes > 0 or data.cond_length > 0
+    width = data.noise_width
+
+    def loss(params: PyTree, key: Key, examples: Array, labels: Array) -> Array:
+        if width > 0:
+            spread = jax.random.uniform(stream(key, Use.DATA), examples.shape, examples.dtype, -0.5, 0.5)
+            examples = examples + width * spread
+        return batch_loss(
+            key,
+            form,
+            apply,
+            params,
+            examples,
+            labels if told else None,
+            num_classes=data.num_classes,
+            label_dropout=objective.label_dropout if training else 0.0,
+            weighting=build_weighting(objective),
+            times=build_times(objective),
+            stratified=objective.times.stratified,
+            coupling=objective.coupling,
+            dropout=training and getattr(config.model, "dropout", 0.0) > 0,
+        )
+
+    return loss
+
+
+def make_gradient(
+    config: TrainConfig, form: Form, apply: Callable[..., Array]
+) -> Callable[[PyTree, Key, Dataset], tuple[Array, PyTree]]:
+    """`gradient(params, key, batch) -> (loss, gradient)`, piece by piece where the config cuts batches."""
+    optim = config.optim
+    in_training = apply if optim.precision == "float32" else apply.computing_in(optim.precision)  # type: ignore[attr-defined]
+    whole = jax.value_and_grad(make_loss(config, form, in_training, training=True))
+    pieces = optim.accumulate
+    if pieces == 1:
+        return lambda params, key, batch: whole(params, key, *batch)
+
+    def in_pieces(params: PyTree, key: Key, batch: Dataset) -> tuple[Array, PyTree]:
+        # A piece takes every so many examples, and not neighbours: each device has its share of each.
+        cut = jax.tree.map(lambda part: part.reshape(-1, pieces, *part.shape[1:]).swapaxes(0, 1), tuple(batch))
+
+        def add(total, piece):
+            number, rows = piece
+            found = whole(params, jax.random.fold_in(key, number), *rows)
+            return jax.tree.map(lambda a, b: a + b / pieces, total, found), None
+
+        zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(whole, params, key, *(part[0] for part in cut)))
+        return jax.lax.scan(add, zeros, (jnp.arange(pieces), cut))[0]
+
+    return in_pieces
 
 
 def make_step(
@@ -99,35 +142,38 @@ def make_step(
     apply: Callable[..., Array],
     optimizer: optax.GradientTransformation,
 ) -> Callable[[TrainState, Dataset, Key], tuple[TrainState, dict[str, Array]]]:
-    """`step(state, data, root) -> (state, metrics)`, compiled; the old state is given up to the new one.
+    """`step(state, batch, root) -> (state, metrics)`, compiled; the old state is given up to the new one.
 
-    The key of step k is `fold_in(root, k)` and the batch is a pure function of the root and k, so a run that is
-    resumed at any step repeats the uninterrupted run bit for bit. A gradient that is not finite changes nothing
-    and is counted.
+    The key of step k is `fold_in(root, k)` and `Batches` is a pure function of the root and k, so a run that is resumed
+    at any step repeats the uninterrupted run bit for bit. A gradient that is not finite changes nothing and is counted.
     """
     optim = config.optim
-    loss = make_loss(config, form, apply, config.objective.label_dropout)
+    gradient_of = make_gradient(config, form, apply)
 
-    def step(state: TrainState, data: Dataset, root: Key) -> tuple[TrainState, dict[str, Array]]:
-        examples, labels = jnp.asarray(data.examples), jnp.asarray(data.labels)
-        rows = batch_indices(stream(root, Use.DATA), state.step, examples.shape[0], optim.batch_size)
+    def step(state: TrainState, batch: Dataset, root: Key) -> tuple[TrainState, dict[str, Array]]:
         key = jax.random.fold_in(stream(root, Use.MODEL), state.step)
-        value, gradient = jax.value_and_grad(loss)(state.params, key, examples[rows], labels[rows])
+        value, gradient = gradient_of(state.params, key, batch)
         norm = optax.tree.norm(gradient)
         sound = jnp.isfinite(norm) & (state.streak < STOP_AFTER)
 
-        def move() -> tuple[PyTree, PyTree, PyTree]:
+        def averaged(ema: PyTree, params: PyTree, decay: float) -> PyTree:
+            share = ema_decay_at(state.step, decay)
+            return jax.tree.map(lambda e, p: share * e + (1 - share) * p, ema, params)
+
+        def move() -> tuple[PyTree, ...]:
             # optax counts in int32 and multiplies by floats, which strict promotion refuses.
             with jax.numpy_dtype_promotion("standard"):
                 updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
-            decay = ema_decay_at(state.step, optim.ema_decay)
-            return params, jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, state.ema, params), opt_state
+            others = zip(state.more_emas, optim.more_ema_decays, strict=True)
+            more = tuple(averaged(ema, params, decay) for ema, decay in others)
+            return params, averaged(state.ema, params, optim.ema_decay), more, opt_state
 
-        params, ema, opt_state = jax.lax.cond(sound, move, lambda: (state.params, state.ema, state.opt_state))
+        still = (state.params, state.ema, state.more_emas, state.opt_state)
+        params, ema, more, opt_state = jax.lax.cond(sound, move, lambda: still)
         bad = 1 - sound.astype(jnp.int32)
         streak = jnp.where(sound, jnp.zeros_like(state.streak), state.streak + 1)
-        new = TrainState(state.step + 1, params, ema, opt_state, state.skipped + bad, streak)
+        new = TrainState(state.step + 1, params, ema, more, opt_state, state.skipped + bad, streak)
         return new, {"loss": value, "gradient_norm": norm}
 
     return jax.jit(step, donate_argnums=0)

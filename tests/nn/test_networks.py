@@ -46,7 +46,7 @@ def awake(params, seed=7):
     return jax.tree.unflatten(tree, [p + jnp.asarray(0.3 * rng.normal(size=p.shape), p.dtype) for p in leaves])
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=["mlp", "unet", "dit", pytest.param("wave", marks=pytest.mark.slow)])
 def network(request):
     """(build, apply, compiled apply of a batch, disturbed parameters, a batch of three positions)."""
     build, shape = NETWORKS[request.param]
@@ -145,7 +145,7 @@ def test_parameters_of_a_checkpoint_follow_the_precision_of_the_sampler():
     assert float(jnp.abs(single.astype(jnp.float64) - double).max()) <= 1e-4 * float(jnp.abs(double).max())
 
 
-KINDS = ["mlp", "wave", pytest.param("unet", marks=pytest.mark.slow), pytest.param("dit", marks=pytest.mark.slow)]
+KINDS = ["mlp", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("wave", "unet", "dit"))]
 
 
 def with_options(kind, **options):

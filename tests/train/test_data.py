@@ -8,7 +8,8 @@ from sklearn.datasets import load_digits
 
 from fkdiff.core import FkdiffError
 from fkdiff.core.keys import seed_key
-from fkdiff.train.data import SPLITS, batch_indices, digits, pixels, toy2d
+from fkdiff.train.data import batch_indices, digits, pixels, toy2d
+from fkdiff.train.data.handwriting import SPLITS
 
 
 def test_the_three_parts_hold_every_digit_once_with_all_classes_in_proportion():

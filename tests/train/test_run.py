@@ -129,8 +129,8 @@ def test_an_older_way_to_say_the_same_is_the_same(trained):
 def test_ten_bad_gradients_end_the_run_in_a_sentence(tmp_path, monkeypatch):
     real = loop.load_data
 
-    def broken(config):
-        data = real(config)
+    def broken(config, root):
+        data = real(config, root)
         return data._replace(examples=data.examples * np.nan)
 
     monkeypatch.setattr(loop, "load_data", broken)

@@ -5,11 +5,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fkdiff.core import FkdiffError
 from fkdiff.core.keys import Use, seed_key, stream
 from fkdiff.train.build import build_model
 from fkdiff.train.config import TrainConfig
-from fkdiff.train.data import Dataset, load_data
-from fkdiff.train.step import STOP_AFTER, ema_decay_at, init_state, make_optimizer, make_step
+from fkdiff.train.data import Batches, Dataset, load_data
+from fkdiff.train.step import (
+    STOP_AFTER,
+    ema_decay_at,
+    init_state,
+    make_evaluation,
+    make_gradient,
+    make_loss,
+    make_optimizer,
+    make_step,
+)
 
 CONFIG = TrainConfig.model_validate(
     {
@@ -26,13 +36,14 @@ def training():
     apply, params, form = build_model(CONFIG, stream(root, Use.INITIAL))
     optimizer = make_optimizer(CONFIG)
     step = make_step(CONFIG, form, apply, optimizer)
-    data = jax.tree.map(jnp.asarray, load_data(CONFIG))
+    batches = Batches(load_data(CONFIG), stream(root, Use.DATA), CONFIG.optim.batch_size)
+    data = batches.at(0)
     broken = Dataset(data.examples * jnp.nan, data.labels)
 
     def fresh():
         return init_state(jax.tree.map(jnp.copy, params), optimizer)
 
-    return step, fresh, data, broken, root
+    return step, fresh, batches, broken, root
 
 
 def leaves(tree):
@@ -40,11 +51,11 @@ def leaves(tree):
 
 
 def test_it_learns_and_the_average_follows_the_recursion(training):
-    step, fresh, data, _, root = training
+    step, fresh, batches, _, root = training
     state = fresh()
     average, losses = leaves(state.ema), []
     for k in range(150):
-        state, metrics = step(state, data, root)
+        state, metrics = step(state, batches.at(k), root)
         losses.append(float(metrics["loss"]))
         decay = min(0.9, (1 + k) / (10 + k))
         average = [decay * a + (1 - decay) * p for a, p in zip(average, leaves(state.params), strict=True)]
@@ -57,7 +68,8 @@ def test_it_learns_and_the_average_follows_the_recursion(training):
 
 
 def test_a_bad_gradient_changes_nothing_and_ten_in_a_row_stop_everything(training):
-    step, fresh, data, broken, root = training
+    step, fresh, batches, broken, root = training
+    data = batches.at(0)
     state, _ = step(fresh(), data, root)
     before = leaves((state.params, state.ema, state.opt_state))
     for _ in range(3):
@@ -78,9 +90,89 @@ def test_a_bad_gradient_changes_nothing_and_ten_in_a_row_stop_everything(trainin
 
 
 def test_every_step_draws_anew_and_the_same_step_draws_the_same(training):
-    step, fresh, data, _, root = training
+    step, fresh, batches, _, root = training
+    data = batches.at(0)
     twice = [step(fresh(), data, root)[1]["loss"] for _ in range(2)]
     assert float(twice[0]) == float(twice[1])
     later = fresh()._replace(step=jnp.int32(1))
     assert float(step(later, data, root)[1]["loss"]) != float(twice[0])
     assert float(step(fresh(), data, seed_key(1))[1]["loss"]) != float(twice[0])
+
+
+def changed(**sections):
+    """CONFIG with other sections."""
+    data = CONFIG.model_dump(mode="json")
+    for name, section in sections.items():
+        data[name] = {**data[name], **section}
+    return TrainConfig.model_validate(data)
+
+
+def ready(config):
+    root = seed_key(config.seed)
+    apply, params, form = build_model(config, stream(root, Use.INITIAL))
+    batch = Batches(load_data(config), stream(root, Use.DATA), config.optim.batch_size).at(0)
+    return apply, params, form, batch
+
+
+def test_a_batch_in_pieces_has_the_mean_of_their_gradients():
+    apply, params, form, batch = ready(changed(optim={"accumulate": 4}))
+    key = jax.random.key(3)
+    value, gradient = jax.jit(make_gradient(changed(optim={"accumulate": 4}), form, apply))(params, key, batch)
+    one = jax.jit(jax.value_and_grad(make_loss(CONFIG, form, apply, training=True)))
+    pieces = [one(params, jax.random.fold_in(key, i), batch.examples[i::4], batch.labels[i::4]) for i in range(4)]
+    assert abs(float(value) - np.mean([float(v) for v, _ in pieces])) <= 1e-5
+    for ours, *theirs in zip(jax.tree.leaves(gradient), *(jax.tree.leaves(g) for _, g in pieces), strict=True):
+        np.testing.assert_allclose(ours, np.mean(theirs, axis=0), atol=1e-6)
+
+
+def test_averages_of_every_length_follow_their_recursions():
+    config = changed(optim={"more_ema_decays": [0.5, 0.99]})
+    apply, params, form, batch = ready(config)
+    optimizer = make_optimizer(config)
+    step = make_step(config, form, apply, optimizer)
+    state = init_state(params, optimizer, 2)
+    wanted = [leaves(state.params) for _ in range(3)]
+    for k in range(6):
+        state, _ = step(state, batch, seed_key(0))
+        now = leaves(state.params)
+        for number, decay in enumerate((0.9, 0.5, 0.99)):
+            share = min(decay, (1 + k) / (10 + k))
+            wanted[number] = [share * a + (1 - share) * p for a, p in zip(wanted[number], now, strict=True)]
+    for average, tree in zip(wanted, (state.ema, *state.more_emas), strict=True):
+        for a, b in zip(average, leaves(tree), strict=True):
+            assert np.abs(a - b).max() <= 1e-5
+
+
+def test_half_precision_is_for_training_and_leaves_parameters_whole():
+    config = changed(optim={"precision": "bfloat16"})
+    apply, params, form, batch = ready(config)
+    key = jax.random.key(3)
+    rough, gradient = jax.jit(make_gradient(config, form, apply))(params, key, batch)
+    exact, _ = jax.jit(make_gradient(CONFIG, form, apply))(params, key, batch)
+    assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype("float32")}
+    assert "bf16" in str(jax.make_jaxpr(make_gradient(config, form, apply))(params, key, batch))
+    assert abs(float(rough) - float(exact)) <= 0.02 * float(exact)
+    evaluation = jax.make_jaxpr(make_evaluation(config, form, apply))(params, batch, seed_key(0))
+    assert "bf16" not in str(evaluation)
+
+
+def test_dropout_and_spreading_belong_to_training():
+    config = changed(model={"dropout": 0.5})
+    apply, params, form, batch = ready(config)
+    key = jax.random.key(3)
+    moved = jax.tree.map(lambda leaf: leaf + 0.1, params)
+    losses = {
+        (rate, training): float(make_loss(c, form, apply, training)(moved, key, *batch))
+        for rate, c in ((0.5, config), (0.0, CONFIG))
+        for training in (True, False)
+    }
+    assert losses[0.5, True] != losses[0.0, True]
+    assert losses[0.5, False] == losses[0.0, False]
+    digits = TrainConfig.model_validate({"data": {"kind": "digits", "dequantize": True}, "model": {"width": 8}})
+    assert digits.data.noise_width == 1 / 6
+    assert TrainConfig.model_validate({"data": {"kind": "digits"}}).data.noise_width == 0
+
+
+def test_a_batch_larger_than_the_data_is_refused():
+    with pytest.raises(FkdiffError, match=r"batch_size=512 is larger than the 256 training examples"):
+        Batches(load_data(CONFIG), seed_key(0), 512)

@@ -26,6 +26,7 @@ def matching_loss(
     t: Scalar,
     cond: PyTree = None,
     weighting: str | OfLogSnr = "unit",
+    **options: PyTree,
 ) -> Array:
     """The loss of ONE example, noise and time: w(t) times the mean squared error of the output.
 
@@ -38,6 +39,7 @@ def matching_loss(
         t: Time in [t_min, t_max].
         cond: The condition of this example; None for none.
         weighting: "unit" (every time counts alike), or another of `weightings`, or a function of the log-SNR.
+        **options: For `apply`, such as the key of its dropout.
 
     Gradients: pathwise. Unbiased for the loss above whatever the weighting, which moves no optimum.
 
@@ -45,18 +47,20 @@ def matching_loss(
         Vincent (2011); Lipman et al. (2023), theorem 2; Kingma and Gao (2023) for the weightings.
     """
     rates = form.path.rates(t)
-    out = form.output(apply, params, form.path.noised(clean, noise, t), t, cond)
+    out = form.output(apply, params, form.path.noised(clean, noise, t), t, cond, **options)
     error = jnp.mean((out - form.target(clean, noise, t)) ** 2)
     return weight(weighting, form, rates).astype(error.dtype) * error
 
 
 def drop_labels(key: Key, labels: Array, rate: Scalar, null: int) -> Array:
-    """Replaces each label by `null` (the row for "no class") with probability `rate`.
+    """Replaces each label by `null` (the row for "no class") with probability `rate`; a vector (n, k) by NaN.
 
     References:
         Ho and Salimans (2022), algorithm 1.
     """
-    dropped = jax.random.bernoulli(key, rate, labels.shape)
+    dropped = jax.random.bernoulli(key, rate, labels.shape[:1])
+    if jnp.issubdtype(labels.dtype, jnp.floating):
+        return jnp.where(dropped[:, None], jnp.nan, labels)
     return jnp.where(dropped, jnp.asarray(null, labels.dtype), labels)
 
 
@@ -74,6 +78,7 @@ def batch_loss(
     times: str | Quantile = "uniform",
     stratified: bool = True,
     coupling: str = "independent",
+    dropout: bool = False,
 ) -> Array:
     """The matching loss averaged over a batch, with times, noise and dropped labels drawn here.
 
@@ -83,12 +88,13 @@ def batch_loss(
         apply: `apply(params, x, t, cond) -> out` for ONE example.
         params: Parameters.
         clean: Shape (batch, ...).
-        labels: Shape (batch,), or None for a model that takes no class.
+        labels: Classes (batch,), vectors (batch, k), or None for a model that takes no condition.
         num_classes: Number of classes; also the label that means "no class".
         label_dropout: Probability of hiding a label, which trains the unconditional model.
         weighting: See `weightings`.
         times: See `times`.
         stratified: See `sample_times`.
+        dropout: Whether `apply` is given a key, as `apply(params, x, t, cond, key=key)`.
         coupling: See `couplings`; anything but "independent" needs a form that says `coupled`.
     """
     require(
@@ -97,13 +103,16 @@ def batch_loss(
         "give a velocity without a score, and the form must say so.",
     )
     key_time, key_noise, key_drop = jax.random.split(key, 3)
+    keys = jax.random.split(jax.random.fold_in(key, 3), len(clean)) if dropout else None
     t = sample_times(key_time, form.path, clean.shape[0], times, stratified)
     noise = jax.random.normal(key_noise, clean.shape, clean.dtype)
     noise = paired_noise(coupling, clean, noise, labels)
     if labels is not None:
         labels = drop_labels(key_drop, labels, label_dropout, num_classes)
 
-    def one(c, e, time, label):
-        return matching_loss(form, apply, params, c, e, time, label, weighting)
+    def one(c, e, time, label, key):
+        options = {} if key is None else {"key": key}
+        return matching_loss(form, apply, params, c, e, time, label, weighting, **options)
 
-    return jax.vmap(one, (0, 0, 0, None if labels is None else 0))(clean, noise, t, labels).mean()
+    axes = (0, 0, 0, None if labels is None else 0, 0 if dropout else None)
+    return jax.vmap(one, axes)(clean, noise, t, labels, keys).mean()
