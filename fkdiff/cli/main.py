@@ -63,12 +63,20 @@ def build_parser() -> argparse.ArgumentParser:
         "train",
         "train a model from a config file",
         add_help=False,
-        usage="fkdiff train CONFIG --out RUN [--resume] [--KEY VALUE ...]",
+        usage="fkdiff train CONFIG --out RUN [--resume | --dry-run] [--data-root DIR] [--KEY VALUE ...]",
         epilog="Any key of the config may be set on the command line, as in --optim.learning_rate 3e-4.",
     )
     train.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, for example configs/digits.yaml")
-    train.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder; must not exist yet")
+    train.add_argument("--out", type=Path, metavar="RUN", help="run folder; must not exist yet")
     train.add_argument("--resume", action="store_true", help="continue the run in RUN from its newest checkpoint")
+    train.add_argument("--dry-run", action="store_true", help="read the data, size the model, and write nothing")
+    train.add_argument(
+        "--data-root",
+        type=Path,
+        default=Path("."),
+        metavar="DIR",
+        help="the config's files lie below it (default: here)",
+    )
     train.add_argument("-h", "--help", action=_KeysHelp)
 
     sample = command("sample", "draw samples from a trained model")
@@ -94,12 +102,22 @@ def build_parser() -> argparse.ArgumentParser:
     steer.add_argument("--observation", type=Path, metavar="FILE", help="for task.kind inverse: what was seen, a .npy")
     steer.add_argument("-h", "--help", action=_KeysHelp)
 
+    config = command("config", "show, compare or describe configs")
+    actions = config.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
+    show = actions.add_parser("show", help="a config with every default written out; keys may be set as in train")
+    show.add_argument("config", type=Path, metavar="CONFIG", help="a config file, or a run folder")
+    schema = actions.add_parser("schema", help="the JSON Schema of a config, for editors")
+    schema.add_argument("kind", choices=("train", "steer"), help="which config")
+    diff = actions.add_parser("diff", help="the keys that differ; exit code 1 where there are any")
+    diff.add_argument("config", type=Path, metavar="FIRST", help="a config file, or a run folder")
+    diff.add_argument("other", type=Path, metavar="SECOND", help="another")
+
     info = command("info", "say what a run folder holds")
     info.add_argument("run", type=Path, metavar="RUN", help="run folder")
     return parser
 
 
-_OVERRIDABLE = ("train", "steer")
+_OVERRIDABLE = ("train", "steer", "config")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,18 +1,24 @@
-"""`fkdiff train CONFIG --out RUN [--resume] [--KEY VALUE ...]`."""
+"""`fkdiff train CONFIG --out RUN [--resume | --dry-run] [--data-root DIR] [--KEY VALUE ...]`."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 
 from fkdiff.cli.overrides import override
-from fkdiff.errors import require
-from fkdiff.train.config import load_config
+from fkdiff.errors import FkdiffError, require
+from fkdiff.train.config import TrainConfig, load_config
 from fkdiff.train.files import check_name
 
 
 def run(arguments: argparse.Namespace, rest: list[str]) -> int:
     """Trains; 130 or 143 when a signal stopped it."""
     config = override(load_config(arguments.config), rest)
+    if arguments.dry_run:
+        require(not arguments.resume, "--dry-run and --resume: a dry run writes nothing; leave one of them out.")
+        return _rehearse(config, arguments)
+    if arguments.out is None:
+        raise FkdiffError("--out is missing; name the run folder, or pass --dry-run.")
     folder = check_name(arguments.out)
     require(
         arguments.resume or not folder.exists(),
@@ -21,10 +27,13 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
     )
 
     from fkdiff.cli.cache import enable_cache
+    from fkdiff.train.data import resolve
     from fkdiff.train.loop import train
 
     enable_cache()
-    result = train(config, folder, resume=arguments.resume)
+    config, report = resolve(config, arguments.data_root)
+    print(f"data: {report}", file=sys.stderr)
+    result = train(config, folder, resume=arguments.resume, data_root=arguments.data_root)
     if result.stopped is not None:
         print(f"{arguments.out}: stopped at step {result.step}; go on with --resume.")
         return 128 + result.stopped
@@ -33,4 +42,32 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
         f"{arguments.out}: {result.step} steps, loss {result.loss:.4f}, held out {result.held_out:.4f}"
         f"{against and f' nats per character ({against})'}."
     )
+    return 0
+
+
+def _rehearse(config: TrainConfig, arguments: argparse.Namespace) -> int:
+    """What a run would be: everything is read and sized, nothing is written or trained."""
+    if arguments.out is not None:
+        require(not check_name(arguments.out).exists(), f"--out={arguments.out} already exists; choose another name.")
+
+    import jax
+
+    from fkdiff.train.build import abstract_params
+    from fkdiff.train.data import example_shape, load_data, resolve
+
+    config, report = resolve(config, arguments.data_root)
+    count, optim = len(load_data(config, arguments.data_root).examples), config.optim
+    require(
+        optim.batch_size <= count,
+        f"optim.batch_size={optim.batch_size} is larger than the {count} training examples; use at most {count}.",
+    )
+    leaves = jax.tree.leaves(abstract_params(config)[1])
+    size = sum(leaf.size for leaf in leaves)
+    print(f"data        {report}")
+    print(f"model       {config.model.kind}, {size:,} parameters, examples of shape {example_shape(config)}")
+    print(
+        f"training    {optim.steps:,} steps of {optim.batch_size}: {optim.steps * optim.batch_size / count:.1f} epochs"
+    )
+    # Parameters, two moments, and every average.
+    print(f"checkpoint  {4 * size * (4 + len(optim.more_ema_decays)) / 1e6:.1f} MB, of which two are kept")
     return 0

@@ -230,3 +230,57 @@ def test_the_cache_is_private_or_not_used(tmp_path, monkeypatch):
     finally:
         for name, value in before.items():
             jax.config.update(name, value)
+
+
+# Configs ---------------------------------------------------------------------------------------------------
+
+
+def test_a_config_is_shown_in_full_and_reads_back_as_itself(tmp_path, capsys):
+    assert main(["config", "show", str(ROOT / "configs" / "digits.yaml"), "--optim.steps", "7"]) == 0
+    text = capsys.readouterr().out
+    (tmp_path / "shown.yaml").write_text(text)
+    assert "clip: 1.0" in text
+    from fkdiff.train.config import load_config
+
+    again, original = load_config(tmp_path / "shown.yaml"), load_config(ROOT / "configs" / "digits.yaml")
+    assert again == original.model_copy(update={"optim": original.optim.model_copy(update={"steps": 7})})
+    assert main(["config", "diff", str(tmp_path / "shown.yaml"), str(ROOT / "configs" / "digits.yaml")]) == 1
+    assert capsys.readouterr().out == "optim.steps: 7 → 4000\n"
+    assert main(["config", "diff", str(tmp_path / "shown.yaml"), str(tmp_path / "shown.yaml")]) == 0
+    assert capsys.readouterr().out == "the same.\n"
+
+
+def test_a_run_and_a_steering_config_may_be_compared_too(run, tmp_path, capsys):
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    assert main(["config", "diff", str(tmp_path / "tiny.yaml"), str(run)]) == 1
+    assert capsys.readouterr().out == "optim.learning_rate: 0.001 → 0.01\n"
+    assert main(["config", "show", str(ROOT / "configs" / "steer" / "anneal.yaml")]) == 0
+    assert "kind: anneal" in capsys.readouterr().out
+    assert "without a config.yaml" in complaint(capsys, "config", "show", tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["train", "steer"])
+def test_a_schema_accepts_what_the_config_accepts(capsys, kind):
+    assert main(["config", "schema", kind]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert schema["additionalProperties"] is False
+    assert {"train": "optim", "steer": "engine"}[kind] in schema["properties"]
+
+
+def test_a_dry_run_reads_and_sizes_and_writes_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savetxt("t.csv", np.ones((20, 2)) * np.arange(20)[:, None], delimiter=",", header="a,b", comments="")
+    (tmp_path / "c.yaml").write_text(
+        "data: {kind: arrays, file: t.csv}\nmodel: {kind: mlp, width: 8, depth: 1}\noptim: {batch_size: 8, steps: 9}\n"
+    )
+    before = sorted(tmp_path.iterdir())
+    assert main(["train", "c.yaml", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "20 examples of shape (2,)" in said
+    assert "9 steps of 8: 4.0 epochs" in said
+    assert sorted(tmp_path.iterdir()) == before
+    assert "larger than the 18" in complaint(capsys, "train", "c.yaml", "--dry-run", "--optim.batch_size", "19")
+    assert "--out is missing" in complaint(capsys, "train", "c.yaml")
+    assert "there is no t.csv" in complaint(capsys, "train", "c.yaml", "--dry-run", "--data-root", "/usr")
+    assert main(["train", "c.yaml", "--out", "run"]) == 0
+    assert "data: t.csv: 20 examples" in capsys.readouterr().err

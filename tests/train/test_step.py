@@ -168,7 +168,7 @@ def test_dropout_and_spreading_belong_to_training():
     }
     assert losses[0.5, True] != losses[0.0, True]
     assert losses[0.5, False] == losses[0.0, False]
-    digits = TrainConfig.model_validate({"data": {"kind": "digits", "dequantize": True}, "model": {"width": 8}})
+    digits = TrainConfig.model_validate({"data": {"kind": "digits", "dequantize": True}})
     assert digits.data.noise_width == 1 / 6
     assert TrainConfig.model_validate({"data": {"kind": "digits"}}).data.noise_width == 0
 

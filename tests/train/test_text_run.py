@@ -76,7 +76,7 @@ def test_stopped_and_resumed_it_is_bitwise_the_same_run(trained, tmp_path, monke
 def test_another_text_is_not_resumed_on(trained, monkeypatch):
     out, _ = trained
     changed = pydoc_corpus()._replace(sha256="0" * 64)
-    monkeypatch.setattr("fkdiff.train.data.pydoc_corpus", lambda: changed)
+    monkeypatch.setattr("fkdiff.train.data.sources.pydoc_corpus", lambda: changed)
     with pytest.raises(FkdiffError, match=r"another text than this Python's pydoc_data\.topics"):
         loop.train(parse_config(TEXT), out, resume=True)
 
