@@ -27,13 +27,11 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
     )
 
     from fkdiff.cli.cache import enable_cache
-    from fkdiff.train.data import resolve
     from fkdiff.train.loop import train
 
     enable_cache()
-    config, report = resolve(config, arguments.data_root)
-    print(f"data: {report}", file=sys.stderr)
-    result = train(config, folder, resume=arguments.resume, data_root=arguments.data_root)
+    tell = lambda report: print(f"data: {report}", file=sys.stderr)  # noqa: E731
+    result = train(config, folder, resume=arguments.resume, data_root=arguments.data_root, tell=tell)
     if result.stopped is not None:
         print(f"{arguments.out}: stopped at step {result.step}; go on with --resume.")
         return 128 + result.stopped

@@ -7,7 +7,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,7 +50,12 @@ class TrainResult(NamedTuple):
 
 
 def train(
-    config: TrainConfig, out: str | Path, resume: bool = False, picture: bool = True, data_root: str | Path = "."
+    config: TrainConfig,
+    out: str | Path,
+    resume: bool = False,
+    picture: bool = True,
+    data_root: str | Path = ".",
+    tell: Callable[[str], None] | None = None,
 ) -> TrainResult:
     """Trains a model from a config into a run folder.
 
@@ -62,6 +67,7 @@ def train(
         resume: Continue from the newest whole checkpoint of `out`.
         picture: Draw samples.png (samples.txt for text) at the end.
         data_root: Files that the config names lie below it.
+        tell: Is told what was read, once nothing stands in the way of training.
 
     Raises:
         FkdiffError: The data are not what the config says; the folder exists, is in use, holds no whole checkpoint to
@@ -76,12 +82,16 @@ def train(
             f"--out={folder} already exists and is never overwritten; choose another name, or pass --resume to "
             "continue it.",
         )
-    config, _ = resolve(config, data_root)
+    config, report = resolve(config, data_root)
     parts = _parts_of(config, data_root)
     if not resume:
         run.create_run(config, folder)
     with exclusive(folder), _stoppable() as stop:
-        return _train(config, folder, parts, resume, picture, stop)
+        if resume:
+            parts = parts._replace(state=_restored(config, folder, parts.state))
+        if tell is not None:
+            tell(str(report))
+        return _train(config, folder, parts, picture, stop)
 
 
 class _Parts(NamedTuple):
@@ -109,10 +119,8 @@ def _parts_of(config: TrainConfig, data_root: str | Path) -> _Parts:
     return _Parts(root, apply, form, state, step, evaluate, batches, unseen)
 
 
-def _train(config: TrainConfig, folder: Path, parts: _Parts, resume: bool, picture: bool, stop: _Stop) -> TrainResult:
+def _train(config: TrainConfig, folder: Path, parts: _Parts, picture: bool, stop: _Stop) -> TrainResult:
     root, state = parts.root, parts.state
-    if resume:
-        state = _restored(config, folder, state)
     state = jax.device_put(state, parts.batches.whole)
     simple = text_baselines(config)
     start, steps, logging = int(state.step), config.optim.steps, config.logging
