@@ -102,6 +102,13 @@ def build_parser() -> argparse.ArgumentParser:
     steer.add_argument("--observation", type=Path, metavar="FILE", help="for task.kind inverse: what was seen, a .npy")
     steer.add_argument("-h", "--help", action=_KeysHelp)
 
+    judge = command("eval", "measure a trained model, every figure beside the one that real data would get")
+    judge.add_argument("run", type=Path, metavar="RUN", help="run folder; evaluation.json is written there")
+    judge.add_argument("--num", type=int, default=512, help="samples to compare with held-out data")
+    judge.add_argument("--likelihoods", type=int, default=64, help="held-out examples for bits per dimension")
+    judge.add_argument("--data-root", type=Path, default=Path("."), metavar="DIR", help="the data's files lie below it")
+    judge.add_argument("--seed", type=int, default=0, help="a whole number in [0, 2**32)")
+
     config = command("config", "show, compare or describe configs")
     actions = config.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
     show = actions.add_parser("show", help="a config with every default written out; keys may be set as in train")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import sqrtm
 
 from fkdiff.errors import require
 
@@ -32,5 +31,8 @@ def frechet(first, second, weights=None) -> float:
     shares = shares / shares.sum()
     gap = shares @ first - second.mean(axis=0)
     one, two = np.atleast_2d(np.cov(first.T, aweights=shares)), np.atleast_2d(np.cov(second.T))
-    cross = np.real(sqrtm(one @ two))
-    return float(gap @ gap + np.trace(one + two - 2 * cross))
+    # tr (C₁C₂)^½ by the symmetric C₁^½ C₂ C₁^½, whose eigenvalues rounding cannot turn complex.
+    values, vectors = np.linalg.eigh(one)
+    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ two @ root), 0)).sum()
+    return float(gap @ gap + np.trace(one + two) - 2 * cross)
