@@ -109,6 +109,12 @@ def build_parser() -> argparse.ArgumentParser:
     judge.add_argument("--data-root", type=Path, default=Path("."), metavar="DIR", help="the data's files lie below it")
     judge.add_argument("--seed", type=int, default=0, help="a whole number in [0, 2**32)")
 
+    report = command("report", "write one HTML page about a run: curves, samples, figures, steering results, config")
+    report.add_argument("run", type=Path, metavar="RUN", help="run folder; report.html is written there")
+    report.add_argument(
+        "--steered", type=Path, nargs="*", default=[], metavar="OUT", help="folders that fkdiff steer wrote"
+    )
+
     config = command("config", "show, compare or describe configs")
     actions = config.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
     show = actions.add_parser("show", help="a config with every default written out; keys may be set as in train")
