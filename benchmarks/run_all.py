@@ -10,6 +10,9 @@ import sys
 
 NAMES = (
     "demo",
+    "training",
+    "solvers",
+    "crash",
     "exactness",
     "golden",
     "modes",

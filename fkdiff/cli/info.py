@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from fkdiff.errors import require
 from fkdiff.train.config import TrainConfig
+from fkdiff.train.files import metric_rows
 from fkdiff.train.yaml import dump_yaml
 
 
@@ -30,9 +30,8 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
         print(f"vocabulary  {len(loaded.vocabulary)} characters and a mask")
         print(f"corpus      {_corpus(loaded.corpus, loaded.config)}")
     print(f"config      {loaded.config_hash[:16]}")
-    metrics = folder / "metrics.jsonl"
-    last = metrics.read_text().splitlines()[-1:] if metrics.is_file() else []
-    for name, value in (json.loads(last[0]) if last else {}).items():
+    last = metric_rows(folder / "metrics.jsonl")[-1:]
+    for name, value in (last[0] if last else {}).items():
         print(f"  {name:<22}{value}")
     print(dump_yaml(loaded.config.model_dump(mode="json")), end="")
     return 0

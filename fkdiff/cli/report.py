@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from fkdiff.cli import page
 from fkdiff.errors import FkdiffError, require
-from fkdiff.train.files import read_regular, write_file
+from fkdiff.train.files import metric_rows, parse_json, read_regular, write_file
 
 _LARGEST = 64 << 20
 
@@ -40,8 +39,7 @@ def _read(file: Path) -> str:
 
 def _training(folder: Path) -> list[str]:
     """Loss curves and the last line of the metrics."""
-    file = folder / "metrics.jsonl"
-    rows = [row for row in map(_row, _read(file).splitlines()) if row] if file.is_file() else []
+    rows = metric_rows(folder / "metrics.jsonl")
     if not rows:
         return []
     series = {
@@ -51,15 +49,6 @@ def _training(folder: Path) -> list[str]:
     last = [(name, f"{value:.6g}" if isinstance(value, float) else value) for name, value in rows[-1].items()]
     drawn = page.drawing(page.curves({k: v for k, v in series.items() if v}), "Loss against steps.")
     return [drawn, page.table(("at the last look", ""), last)]
-
-
-def _row(line: str) -> dict[str, Any] | None:
-    """A line of the metrics; None for one that a crash cut short."""
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and isinstance(row.get("step"), int | float) else None
 
 
 def _samples(folder: Path) -> list[str]:
@@ -117,6 +106,6 @@ def _steered(folder: Path) -> list[str]:
 
 def _json(file: Path) -> Any:
     try:
-        return json.loads(_read(file))
+        return parse_json(_read(file))
     except ValueError:
         raise FkdiffError(f"{file} is not JSON; write it anew.") from None

@@ -156,7 +156,7 @@ def _of_density(key: Key, run: LoadedRun, training: Dataset, unseen: Dataset, nu
     noise = float(path.sigma(path.t_max) / path.alpha(path.t_max))
 
     def bits(data: Dataset, divergence: str) -> np.ndarray:
-        examples, preds = _by_class(run, data, num)
+        examples, preds = by_class(run, data, num)
         groups = enumerate(zip(preds, examples, strict=True))
         return np.concatenate(
             [bits_per_dim(jax.random.fold_in(key, k), pred, x, quantum, divergence).each for k, (pred, x) in groups]
@@ -176,7 +176,7 @@ def _of_density(key: Key, run: LoadedRun, training: Dataset, unseen: Dataset, nu
     return [*rows, Row(f"{kind} (Gaussians)", gaussian, None, None, None, note)]
 
 
-def _by_class(run: LoadedRun, unseen: Dataset, num: int) -> tuple[list[np.ndarray], list[Predictor]]:
+def by_class(run: LoadedRun, unseen: Dataset, num: int) -> tuple[list[np.ndarray], list[Predictor]]:
     """Held-out examples in groups of one size, each with the model of its class."""
     examples, labels = np.asarray(unseen.examples), np.asarray(unseen.labels)
     if not run.num_classes:

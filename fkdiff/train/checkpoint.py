@@ -173,10 +173,14 @@ def _manifest(path: Path) -> dict[str, Any]:
     try:
         raw = read_regular(path / _MANIFEST, _MAX_MANIFEST)
         manifest = json.loads(raw)["manifest"]
-        whole = raw == _seal(manifest) and manifest["format"] == FORMAT
+        whole, version = raw == _seal(manifest), manifest["format"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        whole, manifest = False, {}
+        whole, version, manifest = False, None, {}
     require(whole, f"{path / _MANIFEST} is missing or damaged.")
+    require(
+        version == FORMAT,
+        f"{path} was written by another version of fkdiff (format {str(version)[:20]}, and this one reads {FORMAT}).",
+    )
     return manifest
 
 

@@ -13,6 +13,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from fkdiff.errors import FkdiffError, require
 
@@ -71,6 +72,31 @@ def read_regular(path: Path, limit: int) -> bytes:
         require(stat.S_ISREG(facts.st_mode), f"{path} is not a regular file; remove it.")
         require(facts.st_size <= limit, f"{path} has {facts.st_size} bytes, more than the {limit} expected.")
         return stream.read(limit + 1)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """JSON as data.
+
+    Raises:
+        ValueError: It is none, or nested so deeply that it can only be meant to do harm.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def metric_rows(file: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl that are whole; none where there is no such file."""
+    rows = []
+    for line in file.read_text("utf-8", "replace").splitlines() if file.is_file() else []:
+        try:
+            row = parse_json(line)
+        except ValueError:
+            continue  # cut short by a crash
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows.append(row)
+    return rows
 
 
 def refuse_existing(path: Path, argument: str = "--out") -> None:

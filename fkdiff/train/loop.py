@@ -23,7 +23,7 @@ from fkdiff.train.baselines import text_baselines
 from fkdiff.train.build import Form, build_model
 from fkdiff.train.config import TrainConfig
 from fkdiff.train.data import Batches, Dataset, data_facts, held_out, load_data, resolve
-from fkdiff.train.files import check_name, exclusive
+from fkdiff.train.files import check_name, exclusive, metric_rows
 from fkdiff.train.step import STOP_AFTER, TrainState, init_state, make_evaluation, make_optimizer, make_step
 
 LARGEST_HELD_OUT = 2048  # examples that a validation loss is measured on
@@ -181,9 +181,7 @@ def _draw(model: run.LoadedRun, folder: Path, name: str) -> None:
 
 def _measured(folder: Path, step: int) -> tuple[float, float]:
     """Losses on record at `step`, so that a finished run that is resumed says how it ended; NaN where none are."""
-    file = folder / "metrics.jsonl"
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
-    row = next((row for row in rows if row["step"] == step), {})
+    row = next((row for row in metric_rows(folder / "metrics.jsonl") if row["step"] == step), {})
     losses = (row.get("loss"), row.get("held_out"))
     return tuple(float("nan") if loss is None else loss for loss in losses)  # type: ignore[return-value]
 

@@ -26,7 +26,7 @@ from fkdiff.train import checkpoint
 from fkdiff.train.build import Form, abstract_params
 from fkdiff.train.config import TrainConfig
 from fkdiff.train.data import data_facts, example_shape, load_data
-from fkdiff.train.files import check_name, refuse_existing, write_file
+from fkdiff.train.files import check_name, metric_rows, refuse_existing, write_file
 from fkdiff.train.objectives.masked import Masking
 from fkdiff.train.schema import validate
 from fkdiff.train.text import VOCABULARY
@@ -224,11 +224,5 @@ def _plain(tree: PyTree) -> PyTree:
 def forget_after(folder: Path, step: int) -> None:
     """Drops lines of metrics.jsonl later than `step`, and a last one that a crash cut short."""
     file = folder / "metrics.jsonl"
-    kept = []
-    for line in file.read_text().splitlines() if file.exists() else []:
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line)
-        except (ValueError, KeyError, TypeError):
-            continue
+    kept = [json.dumps(row) for row in metric_rows(file) if row["step"] <= step]
     write_file(file, "".join(line + "\n" for line in kept).encode())

@@ -50,6 +50,9 @@ __all__ = [
 ]
 
 
+MOST_PARAMETERS = 5 * 10**8
+
+
 class Optim(Section):
     """Adam with decoupled weight decay, linear warm-up and cosine decay to zero.
 
@@ -127,6 +130,12 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _agree(self) -> TrainConfig:
+        if self.model.rough_size > MOST_PARAMETERS:
+            raise ValueError(
+                f"the model would have {self.model.rough_size:,} parameters or more, and {MOST_PARAMETERS:,} are the "
+                "most "
+                "that are trained here; lower its width or depth"
+            )
         self._text_agrees()
         self._shape_agrees()
         if self.objective.coupling == "class_optimal_transport" and self._known and not self.data.num_classes:

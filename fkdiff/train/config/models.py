@@ -15,6 +15,10 @@ Depth = Annotated[int, Field(ge=1, le=64)]
 class _Headed(Section):
     """Attention heads share the width."""
 
+    @property
+    def rough_size(self) -> int:
+        return 12 * self.depth * self.width**2
+
     width: Width = 128
     depth: Depth = 4
     heads: Depth = 4
@@ -29,6 +33,11 @@ class _Headed(Section):
 class Mlp(Section):
     """Residual multilayer perceptron on the flattened example."""
 
+    @property
+    def rough_size(self) -> int:
+        """About how many parameters, from below."""
+        return 2 * self.depth * self.width**2
+
     kind: Literal["mlp"] = "mlp"
     width: Width = 256
     depth: Depth = 3
@@ -37,6 +46,10 @@ class Mlp(Section):
 
 class Unet(Section):
     """Small U-Net on (height, width, channels) or (length, channels)."""
+
+    @property
+    def rough_size(self) -> int:
+        return 12 * (2 * self.levels) * self.channels**2
 
     kind: Literal["unet"] = "unet"
     channels: Annotated[int, Field(ge=1, le=1024)] = 32

@@ -92,6 +92,8 @@ def _read(section: Images, root: Path) -> Raw:
 
 @functools.lru_cache(maxsize=1)
 def _read_once(asked: str, folder: Path, stamp: tuple) -> Raw:
+    from PIL.Image import DecompressionBombError
+
     section, files = Images.model_validate_json(asked), [Path(name) for name, *_ in stamp]
     inside = sorted({file.parent.name for file in files if file.parent != folder})
     classes = tuple(inside) if all(file.parent != folder for file in files) else ()
@@ -101,7 +103,7 @@ def _read_once(asked: str, folder: Path, stamp: tuple) -> Raw:
         try:
             content = _content(file)
             picture = _decoded(content, section)
-        except (OSError, ValueError, SyntaxError, Warning) as error:
+        except (OSError, ValueError, SyntaxError, Warning, DecompressionBombError) as error:
             reason = str(error).replace(str(folder), "").splitlines()[0][:80] if str(error) else type(error).__name__
             sentence = f"{name} ({reason})"
             if section.damaged == "stop":
