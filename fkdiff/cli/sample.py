@@ -93,7 +93,12 @@ def _draw(loaded, labels, arguments: argparse.Namespace, out: Path) -> None:
     classes = np.repeat([-1 if label is None else label for label in labels], count)
     picture = examples_png(loaded, samples, count if len(labels) > 1 else math.ceil(math.sqrt(count)))
     options = loaded.config.sampling.model_dump() | {"num_samples": count, "seed": arguments.seed, "classes": labels}
-    _save(loaded, arguments, out, options, {"samples.png": picture}, samples=samples, classes=classes)
+    arrays = {"samples": samples, "classes": classes}
+    known = getattr(loaded.config.data, "facts", None)
+    if known is not None:
+        # In the units of the file too, feature by feature.
+        arrays["in_units"] = samples * np.asarray(known.scale, np.float32) + np.asarray(known.mean, np.float32)
+    _save(loaded, arguments, out, options, {"samples.png": picture}, **arrays)
 
 
 def _save(loaded, arguments: argparse.Namespace, out: Path, options, files: dict[str, bytes], **arrays) -> None:

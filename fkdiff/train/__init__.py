@@ -8,6 +8,7 @@
 - `objectives`: what training minimises: matching losses, weightings, times, couplings, bridges, masked tokens
 - `value`: `fit_value`: what a reward will pay, learned from roll-outs, for `fkdiff.steering.learned`
 - `baselines`: the n-gram models that a text model must beat
+- `descent`: `fit`: a loss of one's own, for notebooks
 - `step`: one pure training step
 - `loop`: the host loop around it
 - `checkpoint`: safetensors and a manifest, verified on restore
@@ -35,6 +36,11 @@ _NAMES = {
     "matching_loss": "fkdiff.train.objectives.matching:matching_loss",
     "TrainState": "fkdiff.train.step:TrainState",
     "make_step": "fkdiff.train.step:make_step",
+    "batch_loss": "fkdiff.train.objectives.matching:batch_loss",
+    "bridge_loss": "fkdiff.train.objectives.bridge:bridge_loss",
+    "Fitted": "fkdiff.train.descent:Fitted",
+    "fit": "fkdiff.train.descent:fit",
+    "sample_times": "fkdiff.train.objectives.times:sample_times",
     "fit_value": "fkdiff.train.value:fit_value",
     "train": "fkdiff.train.loop:train",
     "LoadedRun": "fkdiff.train.run:LoadedRun",

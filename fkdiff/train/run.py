@@ -24,7 +24,7 @@ from fkdiff.errors import FkdiffError, FkdiffWarning
 from fkdiff.prediction import Predictor
 from fkdiff.train import checkpoint
 from fkdiff.train.build import Form, abstract_params
-from fkdiff.train.config import TrainConfig
+from fkdiff.train.config import Arrays, Images, TrainConfig
 from fkdiff.train.data import data_facts, example_shape, load_data
 from fkdiff.train.files import check_name, metric_rows, refuse_existing, write_file
 from fkdiff.train.objectives.masked import Masking
@@ -101,17 +101,26 @@ class LoadedRun(NamedTuple):
     @property
     def class_shares(self) -> np.ndarray:
         """π_c, the share of each class in the training data, (num_classes,)."""
-        labels = np.asarray(load_data(self.config).labels)
-        return np.bincount(labels, minlength=self.num_classes)[: self.num_classes] / len(labels)
+        if isinstance(self.config.data, Arrays | Images):
+            counts = np.asarray(self.config.data.known.class_counts, float)
+        else:
+            labels = np.asarray(load_data(self.config).labels)
+            counts = np.bincount(labels, minlength=self.num_classes)[: self.num_classes]
+        return counts / counts.sum()
 
-    def given(self, label: int | None) -> Predictor:
-        """The model of one class, or of all of them (None).
+    def given(self, label: Any) -> Predictor:
+        """The model of one class or of one vector, or of all examples (None).
 
         Raises:
-            FkdiffError: The model knows no such class.
+            FkdiffError: The model knows no such class, or takes another vector.
         """
         if label is None:
             return self.predictor
+        length = self.config.data.cond_length
+        if length:
+            vector = jnp.asarray(label, jnp.result_type(float))
+            require(vector.shape == (length,), f"the condition has shape {vector.shape}; this model takes ({length},).")
+            return self.predictor.given(vector)
         require(self.num_classes > 0, f"class={label}: this model was trained without classes; leave it out.")
         whole = isinstance(label, int) and 0 <= label < self.num_classes
         require(
@@ -120,12 +129,13 @@ class LoadedRun(NamedTuple):
         return self.predictor.given(jnp.asarray(label, jnp.int32))
 
 
-def load_run(run: str | Path, ema: bool = True) -> LoadedRun:
+def load_run(run: str | Path, ema: bool | float = True) -> LoadedRun:
     """Reads a trained model back.
 
     Args:
         run: The run folder.
-        ema: The exponential moving average of the parameters (the default), or the last ones.
+        ema: The exponential moving average of the parameters (the default), or the last ones (False), or the average
+            of one of `optim.more_ema_decays`, by its decay.
 
     Raises:
         FkdiffError: No such run, or no checkpoint of it verifies.
@@ -134,8 +144,15 @@ def load_run(run: str | Path, ema: bool = True) -> LoadedRun:
         FkdiffWarning: The newest checkpoint is damaged and an older one was taken.
     """
     folder = find_run(run)
-    name = "ema" if ema else "params"
-    found = checkpoint.restore(folder / "checkpoints", lambda config: {name: abstract_params(stored(config))[1]})
+    wanted: list[str] = []
+
+    def template(given: dict[str, Any]) -> dict[str, PyTree]:
+        config = stored(given)
+        wanted.append(_part(config, ema))
+        return {wanted[-1]: abstract_params(config)[1]}
+
+    found = checkpoint.restore(folder / "checkpoints", template)
+    name = wanted[-1]
     say_skipped(found)
     config = stored(found.manifest["config"])
     apply, _, form = abstract_params(config)
@@ -144,13 +161,23 @@ def load_run(run: str | Path, ema: bool = True) -> LoadedRun:
     return LoadedRun(apply, params, form, config, found.step, classes, facts["config_hash"], facts.get("corpus"))
 
 
-def load_predictor(run: str | Path, cond: int | None = None, ema: bool = True) -> Predictor:
+def _part(config: TrainConfig, ema: bool | float) -> str:
+    """The file that holds the parameters that were asked for."""
+    if isinstance(ema, bool):
+        return "ema" if ema else "params"
+    decays = (config.optim.ema_decay, *config.optim.more_ema_decays)
+    require(ema in decays, f"ema={ema} is not among the averages that were kept: {', '.join(map(str, decays))}.")
+    number = decays.index(ema)
+    return f"ema_{number}" if number else "ema"
+
+
+def load_predictor(run: str | Path, cond: Any = None, ema: bool | float = True) -> Predictor:
     """The `Predictor` of a trained run, for one class or (None) for all.
 
     Args:
         run: The run folder.
-        cond: A class label; None for the unconditional model.
-        ema: The averaged parameters (the default), or the last ones.
+        cond: A class label or a vector; None for the unconditional model.
+        ema: See `load_run`.
 
     Raises:
         FkdiffError: No such run, no whole checkpoint, or no such class.

@@ -159,6 +159,7 @@ class Facts(Section):
         mean: Subtracted, one number or one for each feature.
         scale: Divided by, likewise.
         quantum: Distance of neighbouring values in the file's units; 0 for real numbers.
+        class_counts: Training examples of every class.
         sha256: Of the file, or of the names and contents of a folder's images.
     """
 
@@ -169,6 +170,7 @@ class Facts(Section):
     mean: Annotated[tuple[Finite, ...], Field(min_length=1, max_length=4096)]
     scale: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=4096)]
     quantum: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    class_counts: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=10**5)] = ()
     sha256: Hash
 
 

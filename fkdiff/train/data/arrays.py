@@ -74,6 +74,7 @@ def facts(section: Arrays, root: Path) -> tuple[Facts, list[str]]:
         mean=tuple(mean.tolist()),
         scale=tuple(scale.tolist()),
         quantum=quantum,
+        class_counts=tuple(np.bincount(raw.condition[training].astype(int), minlength=classes)) if classes else (),  # type: ignore[index]
         sha256=raw.sha256,
     )
     return found, told

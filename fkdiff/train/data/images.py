@@ -70,6 +70,7 @@ def facts(section: Images, root: Path) -> tuple[Facts, list[str]]:
         mean=(mean,),
         scale=(scale,),
         quantum=1.0,
+        class_counts=tuple(np.bincount(raw.labels[training], minlength=classes)) if classes else (),
         sha256=raw.sha256,
     )
     return known, told
