@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks.common import arguments, save, table
 from benchmarks.rival import paired
@@ -208,12 +209,15 @@ def draw(rows: list[dict], real: float) -> Figure:
             chosen = [row for row in rows if row["model"] == name]
             panel.plot([r["seconds"] for r in chosen], [r[key] for r in chosen], "o-", ms=4, label=name)
         panel.set_xscale("log")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter(NullFormatter())
         panel.set_xlabel("seconds of training")
         panel.set_ylabel({"bits/dim": "bits per dimension", "Fréchet": "Fréchet distance"}[key])
         if key == "Fréchet":
             panel.axhline(real, color="0.5", lw=1, ls="--", label="real digits")
-            panel.set_yscale("log")
-    figure.axes[1].legend(fontsize=8)
+            panel.set_ylim(bottom=0)
+    figure.axes[1].legend(fontsize=8, loc="lower left")
     return figure
 
 

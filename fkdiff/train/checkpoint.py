@@ -34,6 +34,10 @@ _FOLDER = re.compile(r"^step_(\d{8,10})$")
 _MAX_MANIFEST = 8 << 20
 
 
+class Refused(FkdiffError):
+    """A whole checkpoint that is not the one that was asked for: no older one will be tried."""
+
+
 class Checkpoint(NamedTuple):
     """What was restored.
 
@@ -155,10 +159,12 @@ def restore(folder: Path, template: Callable[[dict[str, Any]], dict[str, PyTree]
             manifest = _manifest(path)
             wanted = template(manifest["config"])
             size = sum(_fits(path, name, tree, manifest) for name, tree in wanted.items())
-            # Parameters, their average and two moments: a manifest that claims much more is not ours.
-            contents = _contents(path, manifest, 8 * size + (1 << 20))
+            # Parameters, two moments and at most nine averages: a manifest that claims much more is not ours.
+            contents = _contents(path, manifest, 16 * size + (1 << 20))
             parts = {name: _part(path, name, tree, contents) for name, tree in wanted.items()}
             return Checkpoint(step, parts, manifest, tuple(skipped))
+        except Refused:
+            raise
         except FkdiffError as error:
             skipped.append(str(error))
         except (KeyError, TypeError, AttributeError):

@@ -166,7 +166,8 @@ def _part(config: TrainConfig, ema: bool | float) -> str:
     if isinstance(ema, bool):
         return "ema" if ema else "params"
     decays = (config.optim.ema_decay, *config.optim.more_ema_decays)
-    require(ema in decays, f"ema={ema} is not among the averages that were kept: {', '.join(map(str, decays))}.")
+    if ema not in decays:
+        raise checkpoint.Refused(f"ema={ema} is none of the averages that were kept: {', '.join(map(str, decays))}.")
     number = decays.index(ema)
     return f"ema_{number}" if number else "ema"
 
@@ -227,11 +228,12 @@ def check_same(config: TrainConfig, old: dict[str, Any], folder: Path) -> None:
     now, before = (checkpoint.flatten(_plain(c.model_dump(mode="json"))) for c in (config, stored(old)))
     keys = sorted(k.replace("/", ".") for k in {*now, *before} if now.get(k) != before.get(k))
     keys = [key for key in keys if not key.startswith(RESUMABLE)]
-    require(
-        not keys,
-        f"{folder} was trained with another {', '.join(keys)}; resume with its own config.yaml, or train into a new "
-        "folder.",
-    )
+    if keys:
+        raise checkpoint.Refused(
+            f"{folder} was trained with another {', '.join(keys)}; resume with its own config.yaml, or train into a "
+            "new "
+            "folder."
+        )
 
 
 def check_corpus(config: TrainConfig, manifest: dict[str, Any], folder: Path) -> None:

@@ -126,6 +126,18 @@ def test_a_full_disk_leaves_the_older_checkpoints_and_no_rubbish(folder, monkeyp
     assert checkpoint.restore(folder, template).step == 10
 
 
+def test_another_version_is_named(folder):
+    import json
+
+    for step in (5, 10):
+        file = folder / f"step_{step:08d}" / "manifest.json"
+        manifest = json.loads(file.read_bytes())["manifest"]
+        manifest["format"] = 2
+        file.write_bytes(checkpoint._seal(manifest))
+    with pytest.raises(FkdiffError, match=r"another version of fkdiff \(format 2, and this one reads 1\)"):
+        checkpoint.restore(folder, template)
+
+
 def test_a_manifest_that_claims_too_much_is_not_believed(folder):
     import json
 

@@ -112,7 +112,7 @@ def test_resuming_under_another_config_names_the_keys(trained):
             "optim": CONFIG.optim.model_copy(update={"learning_rate": 0.5, "steps": 20}),
         }
     )
-    with pytest.raises(FkdiffError, match=r"another optim\.learning_rate, seed;"):
+    with pytest.raises(FkdiffError, match=r"another optim\.learning_rate, seed;.*new folder\.$"):
         loop.train(changed, out, resume=True)
 
 
@@ -124,6 +124,25 @@ def test_an_older_way_to_say_the_same_is_the_same(trained):
     old["objective"]["weighting"] = "min_snr"
     with pytest.raises(FkdiffError, match=r"objective\.weighting\.gamma"):
         run.check_same(CONFIG, old, out)
+
+
+def test_averages_of_other_lengths_are_kept_restored_and_loaded_by_their_decay(tmp_path, monkeypatch):
+    config = CONFIG.model_copy(update={"optim": CONFIG.optim.model_copy(update={"more_ema_decays": (0.5, 0.0)})})
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 6, signal.SIGTERM)
+        loop.train(config, tmp_path / "run", picture=False)
+    loop.train(config, tmp_path / "run", resume=True, picture=False)
+    loop.train(config, tmp_path / "straight", picture=False)
+    for file in ("ema_1", "ema_2"):
+        a, b = (tmp_path / name / f"checkpoints/step_00000012/{file}.safetensors" for name in ("run", "straight"))
+        assert a.read_bytes() == b.read_bytes()
+    last, none = load_run(tmp_path / "run", ema=False), load_run(tmp_path / "run", ema=0.0)
+    half, usual = load_run(tmp_path / "run", ema=0.5), load_run(tmp_path / "run")
+    pairs = zip(jax.tree.leaves(last.params), jax.tree.leaves(none.params), strict=True)
+    assert all(bool((a == b).all()) for a, b in pairs)
+    assert any(bool((a != b).any()) for a, b in zip(jax.tree.leaves(half), jax.tree.leaves(usual), strict=False))
+    with pytest.raises(FkdiffError, match=r"none of the averages that were kept: 0\.999, 0\.5, 0\.0\.$"):
+        load_run(tmp_path / "run", ema=0.25)
 
 
 def test_ten_bad_gradients_end_the_run_in_a_sentence(tmp_path, monkeypatch):
