@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 
 from fkdiff.cli.overrides import override
@@ -36,10 +37,9 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
         print(f"{arguments.out}: stopped at step {result.step}; go on with --resume.")
         return 128 + result.stopped
     against = ", ".join(f"{name} {value:.4f}" for name, value in result.baselines.items())
-    print(
-        f"{arguments.out}: {result.step} steps, loss {result.loss:.4f}, held out {result.held_out:.4f}"
-        f"{against and f' nats per character ({against})'}."
-    )
+    unseen = f", held out {result.held_out:.4f}" if math.isfinite(result.held_out) else ""
+    units = against and f" nats per character ({against})"
+    print(f"{arguments.out}: {result.step} steps, loss {result.loss:.4f}{unseen}{units}.")
     return 0
 
 
