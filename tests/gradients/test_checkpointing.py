@@ -32,7 +32,7 @@ def population(theta, checkpoint):
 
 
 @pytest.mark.parametrize("driver", [solver, chain, population])
-@pytest.mark.parametrize("checkpoint", [3, 5, 100])
+@pytest.mark.parametrize("checkpoint", [5, *(pytest.param(k, marks=pytest.mark.slow) for k in (3, 100))])
 def test_segments_change_no_number(driver, checkpoint):
     theta = jnp.float32(0.7)
     value, slope = jax.value_and_grad(driver)(theta, None)

@@ -120,6 +120,7 @@ def test_a_start_with_a_mass_of_its_own_is_subtracted():
     assert np.isclose(float(plain["slope"].value - moved["slope"].value), 3.0)
 
 
+@pytest.mark.slow
 def test_the_power_of_a_model_is_an_average_of_log_q():
     """∂_β log Z of q^β = E log q, against a finite difference of quadrature."""
     path = fk.paths.variance_preserving()

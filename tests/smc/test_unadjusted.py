@@ -42,6 +42,7 @@ def test_the_evidence_is_unbiased_at_any_step_size(step_size, num_steps):
 
 
 @pytest.mark.parametrize("bug", ["no step back", "half the variance", "gain at one temperature"])
+@pytest.mark.slow
 def test_wrong_weights_are_seen(monkeypatch, bug):
     module = importlib.import_module("fkdiff.smc.unadjusted")
     right = module.Unadjusted
@@ -83,6 +84,7 @@ def test_one_step_is_that_of_numpy():
 
 
 @pytest.mark.x64
+@pytest.mark.slow
 def test_the_bound_has_a_pathwise_derivative_in_steps_and_temperatures():
     def bound(step_size, grid):
         return smc.run_smc(jax.random.key(2), model(step_size), grid, 128, smc.never).log_weights.mean()

@@ -43,6 +43,7 @@ def test_features_are_standardised_by_the_training_rows_alone(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_what_is_read_from_disk_is_what_memory_would_hold(tmp_path):
     signals = RNG.normal(size=(50, 6)).astype(np.float32) * 3 + 1
     np.save(tmp_path / "x.npy", signals)

@@ -126,6 +126,7 @@ def test_an_older_way_to_say_the_same_is_the_same(trained):
         run.check_same(CONFIG, old, out)
 
 
+@pytest.mark.slow
 def test_averages_of_other_lengths_are_kept_restored_and_loaded_by_their_decay(tmp_path, monkeypatch):
     config = CONFIG.model_copy(update={"optim": CONFIG.optim.model_copy(update={"more_ema_decays": (0.5, 0.0)})})
     with monkeypatch.context() as patch:

@@ -143,6 +143,7 @@ def test_averages_of_every_length_follow_their_recursions():
             assert np.abs(a - b).max() <= 1e-5
 
 
+@pytest.mark.slow
 def test_half_precision_is_for_training_and_leaves_parameters_whole():
     config = changed(optim={"precision": "bfloat16"})
     apply, params, form, batch = ready(config)

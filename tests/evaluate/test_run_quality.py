@@ -39,7 +39,8 @@ def test_overlap_of_known_samples():
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("exploding", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("exploding", [False, True])
+@pytest.mark.slow
 def test_bits_of_a_gaussian_are_its_entropy(exploding):
     path = paths.variance_exploding(0.05, 50.0) if exploding else paths.linear(log_snr=(-9.0, 6.0))
     law = targets.gaussian([0.5, -1.0], 0.49)
@@ -121,6 +122,7 @@ def test_a_trained_model_is_near_its_floors_and_an_untrained_one_is_not(tmp_path
     assert good["not a gradient"]["floor"] == 0
 
 
+@pytest.mark.slow
 def test_a_small_run_is_judged_in_full(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cache, "enable_cache", lambda: None)
     (tmp_path / "toy.yaml").write_text(TOY.replace("4096", "256").replace("400", "2").replace("width: 48", "width: 4"))
