@@ -1,4 +1,4 @@
-"""Pictures and tables of examples: digits, or points in the plane."""
+"""Pictures and tables of examples: grey pictures, or points in the plane."""
 
 from __future__ import annotations
 
@@ -10,24 +10,39 @@ from matplotlib.figure import Figure
 from fkdiff import plot
 from fkdiff.cli.outcome import Outcome
 from fkdiff.cli.tables import aligned, by_other_means, evidence
-from fkdiff.train.data import pixels
+from fkdiff.train.pictures import grey_levels
 from fkdiff.train.run import LoadedRun
 
 
 def sheet(outcomes: list[Outcome], run: LoadedRun) -> Figure:
     """What the draws look like, beside the baseline's."""
-    return _pictures(outcomes) if run.config.data.kind == "digits" else clouds(outcomes)
+    return clouds(outcomes) if levels(run, outcomes[0].draws) is None else _pictures(outcomes, run)
+
+
+def levels(run: LoadedRun, examples) -> np.ndarray | None:
+    """Grey levels (n, height, width) in [0, 1] of examples that are pictures; None for others."""
+    shape = run.config.data.natural_shape
+    if len(shape) != 3:
+        return None
+    return grey_levels(run.config, np.asarray(examples).reshape(-1, *shape)).mean(axis=-1)
 
 
 def clouds(outcomes: list[Outcome]) -> Figure:
-    """Points in the plane: exact draws beside the baseline's, a row for each case."""
+    """Points in the plane of the first two numbers: exact draws beside the baseline's, a row for each case."""
     groups = {}
     for o in outcomes:
-        groups |= {f"{o.case.name}: exact": o.draws, f"{o.case.name}: {o.case.baseline.name}, equal cost": o.heuristic}
+        groups[f"{o.case.name}: exact"] = _flat(o.draws)
+        groups[f"{o.case.name}: {o.case.baseline.name}, equal cost"] = _flat(o.heuristic)
     return plot.clouds(groups, columns=2)
 
 
-def _pictures(outcomes: list[Outcome]) -> Figure:
+def _flat(draws) -> np.ndarray:
+    """(n, d) with d ≥ 2; draws of one number are spread over their order."""
+    points = np.asarray(draws).reshape(len(draws), -1)
+    return points if points.shape[1] > 1 else np.column_stack([points, np.linspace(0, 1, len(points))])
+
+
+def _pictures(outcomes: list[Outcome], run: LoadedRun) -> Figure:
     """Exact draws above, the baseline below: two rows of each case, four of a single one."""
     columns, rows = 15, 4 if len(outcomes) == 1 else 2
     kept = min(rows * columns, len(outcomes[0].draws))
@@ -37,7 +52,7 @@ def _pictures(outcomes: list[Outcome]) -> Figure:
         ("exact", "draws"),
         (f"{outcomes[0].case.baseline.name}, uncorrected, at equal cost", "heuristic"),
     ):
-        tiles = [pixels(getattr(o, side)[:kept]) for o in outcomes]
+        tiles = [np.asarray(levels(run, getattr(o, side)[:kept])) for o in outcomes]
         groups[title] = np.concatenate([np.pad(t, ((0, -len(t) % columns), (0, 0), (0, 0))) for t in tiles])
     return plot.panels(groups, columns, (0.0, 1.0))
 

@@ -12,10 +12,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fkdiff import plot
+from fkdiff.cli.examples import levels
 from fkdiff.cli.outcome import Outcome
 from fkdiff.cli.steer_config import SteerConfig
 from fkdiff.cli.tables import evidence
-from fkdiff.train.data import pixels
 from fkdiff.train.files import write_file
 from fkdiff.train.run import LoadedRun
 
@@ -68,7 +68,7 @@ def write(
             f"{slug(o)}/draws": o.draws,
             f"{slug(o)}/heuristic": o.heuristic,
         }
-        view = pixels(o.result.particles) if loaded.config.data.kind == "digits" else None
+        view = levels(loaded, o.result.particles)
         names.append(f"report_{slug(o)}.png")
         _save(folder / names[-1], plot.report(o.result, view, f"{o.case.name}: {o.case.formula}"))
     buffer = io.BytesIO()
