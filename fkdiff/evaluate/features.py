@@ -8,6 +8,7 @@ import numpy as np
 
 from fkdiff.evaluate.judge import digit_judge
 from fkdiff.train.data import Dataset
+from fkdiff.train.data.dataset import shuffled
 
 Features = Callable[[np.ndarray], np.ndarray]
 
@@ -28,9 +29,10 @@ def features_of(kind: str, training: Dataset, num_classes: int, seed: int = 0) -
     if kind == "digits":
         judge = digit_judge()
         return lambda x: judge.classifier.decision_function(_flat(x)), "decision values of a judge of digits"
-    rows = _flat(training.examples[: 4096 if len(training.examples) > 4096 else None])
+    some = np.sort(shuffled(len(training.examples))[:4096])  # of all kinds: data may lie class by class
+    rows = _flat(training.examples[some])
     if num_classes > 1:
-        return _hidden_units(rows, np.asarray(training.labels[: len(rows)]), seed), "hidden units of a classifier"
+        return _hidden_units(rows, np.asarray(training.labels)[some], seed), "hidden units of a classifier"
     centre = rows.mean(0)
     axes = np.linalg.svd(rows - centre, full_matrices=False)[2][:32]
     return lambda x: (_flat(x) - centre) @ axes.T, "principal components"

@@ -22,6 +22,7 @@ from fkdiff.prediction import Predictor
 from fkdiff.solvers import heun, integrate
 from fkdiff.train.baselines import text_baselines
 from fkdiff.train.data import Dataset, held_out, load_data
+from fkdiff.train.data.dataset import shuffled
 from fkdiff.train.run import LoadedRun
 from fkdiff.train.step import make_evaluation
 
@@ -85,29 +86,38 @@ def evaluate_run(
 
 
 def sample_like(key: Key, run: LoadedRun, count: int, noise: float = 0.0) -> np.ndarray:
-    """Draws of all classes in equal numbers, by Heun's method in the run's number of steps and a last clean estimate.
+    """Draws, of classes in the shares of the training data, by Heun's method and a last clean estimate.
 
-    Without that estimate they would be data with the noise of the last time, which data have not.
+    As many steps as the run's own sampling takes. Without the estimate draws would be data with the noise of the last
+    time, which data have not.
     """
     times = grid(run.config.sampling.num_steps, run.predictor.path)
     solver = heun(noise=noise)
     if not run.num_classes:
         return np.asarray(integrate(key, run.predictor, solver, times, count, denoise=True))
-    each = -(-count // run.num_classes)
+    wanted = _counts(run.class_shares, count)
+    # As many of every class, so that all are drawn by one program.
     draws = [
-        integrate(jax.random.fold_in(key, label), run.given(label), solver, times, each, denoise=True)
+        integrate(jax.random.fold_in(key, label), run.given(label), solver, times, int(wanted.max()), denoise=True)
         for label in range(run.num_classes)
     ]
-    mixed = np.stack([np.asarray(d) for d in draws], axis=1).reshape(-1, *run.shape)
-    return mixed[:count]
+    return np.concatenate([np.asarray(d)[:number] for d, number in zip(draws, wanted, strict=True)])
+
+
+def _counts(shares: np.ndarray, count: int) -> np.ndarray:
+    """Whole numbers in these shares that add up to `count`, by largest remainders."""
+    exact = shares * count
+    whole = np.floor(exact).astype(int)
+    whole[np.argsort(whole - exact)[: count - whole.sum()]] += 1
+    return whole
 
 
 def _of_samples(key: Key, run: LoadedRun, training: Dataset, unseen: Dataset, num: int) -> list[Row]:
     """Distances of draws to held-out data, beside those of as many training examples."""
     num = min(num, len(unseen.examples), len(training.examples) // 2)
-    real = np.asarray(unseen.examples)[:num]
+    real = np.asarray(unseen.examples[_some(len(unseen.examples), num)])
     keys = jax.random.split(key, 3)
-    rounded = _rounding(run.config.data.quantum, np.asarray(training.examples[:4096]))
+    rounded = _rounding(run.config.data.quantum, np.asarray(training.examples[_some(len(training.examples), 4096)]))
     draws = rounded(sample_like(keys[0], run, num))
     features, what = features_of(run.config.data.kind, training, run.num_classes)
     rng = np.random.default_rng(int(jax.random.randint(keys[1], (), 0, 2**31 - 1)))
@@ -145,6 +155,11 @@ def _rounding(quantum: float, examples: np.ndarray) -> Callable[[np.ndarray], np
     return lambda draws: np.clip(low + quantum * np.round((draws - low) / quantum), low, high)
 
 
+def _some(count: int, num: int) -> np.ndarray:
+    """Up to `num` rows of `count`, of all kinds: data may lie class by class."""
+    return np.sort(shuffled(count)[:num])
+
+
 def _subset(rng: np.random.Generator, data: Dataset, num: int) -> np.ndarray:
     return rng.choice(len(data.examples), num, replace=False)
 
@@ -169,7 +184,8 @@ def _of_density(key: Key, run: LoadedRun, training: Dataset, unseen: Dataset, nu
         note = f"{name} divergence, {len(each)} held-out examples with noise {noise:.3g}; floor: training examples"
         floor, floor_error = float(seen.mean()), float(seen.std() / np.sqrt(len(seen)))
         rows.append(Row(f"{kind} ({name})", float(each.mean()), error, floor, floor_error, note))
-    flat = np.asarray(unseen.examples, np.float64).reshape(len(unseen.examples), -1)
+    some = np.asarray(unseen.examples[_some(len(unseen.examples), 4096)], np.float64)
+    flat = some.reshape(len(some), -1)
     variance = flat.var(0) + max(quantum, 1e-6) ** 2 / 12 + noise**2
     gaussian = float(0.5 * np.log2(2 * np.pi * np.e * variance).mean() - (np.log2(quantum) if quantum > 0 else 0.0))
     note = f"independent Gaussians with the data's {flat.shape[1]} variances and that noise: what a model must beat"
@@ -178,19 +194,20 @@ def _of_density(key: Key, run: LoadedRun, training: Dataset, unseen: Dataset, nu
 
 def by_class(run: LoadedRun, unseen: Dataset, num: int) -> tuple[list[np.ndarray], list[Predictor]]:
     """Held-out examples in groups of one size, each with the model of its class."""
-    examples, labels = np.asarray(unseen.examples), np.asarray(unseen.labels)
     if not run.num_classes:
-        return [examples[:num]], [run.predictor]
-    present = [label for label in range(run.num_classes) if (labels == label).any()]
-    each = max(1, min(num // len(present), *(int((labels == label).sum()) for label in present)))
-    return [examples[labels == label][:each] for label in present], [run.given(label) for label in present]
+        return [np.asarray(unseen.examples[_some(len(unseen.examples), num)])], [run.predictor]
+    rows = {label: np.flatnonzero(np.asarray(unseen.labels) == label) for label in range(run.num_classes)}
+    present = [label for label, found in rows.items() if len(found)]
+    each = max(1, min(num // len(present), *(len(rows[label]) for label in present)))
+    # By row, since data that stay on disk are read where they are asked for.
+    return [np.asarray(unseen.examples[rows[label][:each]]) for label in present], [run.given(k) for k in present]
 
 
 def _of_score(key: Key, run: LoadedRun, unseen: Dataset, num: int = 64) -> list[Row]:
     """Whether the score is the gradient of anything, and of one path of densities; at three noise levels."""
     pred, path = run.predictor, run.predictor.path
     low, high = path.log_snr(path.t_min), path.log_snr(path.t_max)
-    examples = jnp.asarray(np.asarray(unseen.examples)[:num])
+    examples = jnp.asarray(np.asarray(unseen.examples[_some(len(unseen.examples), num)]))
     few = int(np.prod(run.shape)) <= EXACT_UP_TO
     rows = []
     for share in (0.25, 0.5, 0.75):

@@ -23,6 +23,7 @@ from fkdiff.train.baselines import text_baselines
 from fkdiff.train.build import Form, build_model
 from fkdiff.train.config import TrainConfig
 from fkdiff.train.data import Batches, Dataset, data_facts, held_out, load_data, resolve
+from fkdiff.train.data.dataset import shuffled
 from fkdiff.train.files import check_name, exclusive, metric_rows
 from fkdiff.train.step import STOP_AFTER, TrainState, init_state, make_evaluation, make_optimizer, make_step
 
@@ -111,7 +112,8 @@ def _parts_of(config: TrainConfig, data_root: str | Path) -> _Parts:
     root = seed_key(config.seed)
     batches = Batches(load_data(config, data_root), stream(root, Use.DATA), config.optim.batch_size)
     aside = held_out(config, data_root)
-    unseen = Dataset(*(jnp.asarray(part[:LARGEST_HELD_OUT]) for part in aside))  # type: ignore[index]
+    some = np.sort(shuffled(len(aside.examples))[:LARGEST_HELD_OUT])  # of all kinds: data may lie class by class
+    unseen = Dataset(*(jnp.asarray(part[some]) for part in aside))  # type: ignore[arg-type]
     apply, params, form = build_model(config, stream(root, Use.INITIAL))
     optimizer = make_optimizer(config)
     state = init_state(params, optimizer, len(config.optim.more_ema_decays))

@@ -13,7 +13,7 @@ from fkdiff.cli import cache, main
 from fkdiff.core import FkdiffError
 from fkdiff.evaluate import bits_per_dim, c2st, overlap
 from fkdiff.evaluate.features import features_of
-from fkdiff.evaluate.quality import _rounding
+from fkdiff.evaluate.quality import _counts, _rounding
 from fkdiff.train.data import Dataset
 
 
@@ -70,6 +70,13 @@ def test_rounding_puts_draws_on_the_levels_of_the_data():
     rounded = _rounding(1 / 6, data)(np.array([-3.0, 0.01, 5.0, data[3] + 0.08]))
     np.testing.assert_allclose(rounded, [data[0], data[5], data[16], data[3]], atol=1e-12)
     assert _rounding(0.0, data)(np.array([0.01])) == 0.01
+
+
+def test_classes_are_drawn_in_the_shares_of_the_data():
+    np.testing.assert_array_equal(_counts(np.array([0.5, 0.3, 0.2]), 10), [5, 3, 2])
+    found = _counts(np.arange(1, 9) / 36, 100)
+    assert found.sum() == 100
+    assert np.abs(found - np.arange(1, 9) / 36 * 100).max() < 1
 
 
 def test_features_tell_classes_apart():
