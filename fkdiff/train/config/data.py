@@ -19,12 +19,7 @@ Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class DataSection(Section):
-    """What all of them answer."""
-
-    @property
-    def natural_shape(self) -> tuple[int, ...]:
-        """Shape of one example as it comes; a vector network sees it flattened."""
-        raise NotImplementedError
+    """What all of them answer; each adds `natural_shape`, that of an example as it comes; a perceptron flattens it."""
 
     @property
     def num_classes(self) -> int:
