@@ -26,7 +26,7 @@ from fkdiff.paths import grid
 from fkdiff.solvers import ddim
 from fkdiff.steering import LinearOperator
 from fkdiff.train.data import held_out, load_data, pixels
-from fkdiff.train.files import read_regular
+from fkdiff.train.files import load_numbers, read_regular
 from fkdiff.train.run import LoadedRun
 
 SOLVER = ddim(eta=1.0)
@@ -153,7 +153,7 @@ def read_observations(file: Path, shape: tuple[int, ...]) -> np.ndarray:
     """
     content = read_regular(file, LARGEST_FILE)
     try:
-        values = np.load(io.BytesIO(content), allow_pickle=False)
+        values = load_numbers(io.BytesIO(content))
     except (ValueError, EOFError, OSError):
         values = None
     require(

@@ -36,7 +36,7 @@ def bits_per_dim(
         E [ −log q(α (x + u) + σ ξ) − d log α − d log quantum ] / (d log 2),     u uniform on a cell, ξ normal
 
     α and σ are those of the last time that the model knows, where data carry the noise that it was trained with: the
-    figure is that of data with noise σ/α, which is a bound no better than the data's own entropy allows.
+    figure is that of data with noise σ/α, and never below the entropy of the data themselves.
 
     Args:
         key: Draws u, ξ and probes.

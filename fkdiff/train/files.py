@@ -13,7 +13,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fkdiff.errors import FkdiffError, require
 
@@ -72,6 +72,21 @@ def read_regular(path: Path, limit: int) -> bytes:
         require(stat.S_ISREG(facts.st_mode), f"{path} is not a regular file; remove it.")
         require(facts.st_size <= limit, f"{path} has {facts.st_size} bytes, more than the {limit} expected.")
         return stream.read(limit + 1)
+
+
+def load_numbers(source: Path | BinaryIO, mapped: bool = False) -> Any:
+    """NumPy's own files as numbers: arrays of Python objects, which would run code, are refused by NumPy's default.
+
+    Args:
+        source: A .npy or .npz file, or an open one.
+        mapped: Leaves a .npy on disk.
+
+    Raises:
+        ValueError: It is no such file, or holds objects.
+    """
+    import numpy as np
+
+    return np.load(source, mmap_mode="r" if mapped else None)
 
 
 def parse_json(text: str | bytes) -> Any:

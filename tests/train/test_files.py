@@ -11,6 +11,7 @@ from fkdiff.train import loop
 from fkdiff.train.config import TrainConfig
 from fkdiff.train.data import held_out, load_data, resolve
 from fkdiff.train.data.dataset import part_of
+from fkdiff.train.files import load_numbers
 
 RNG = np.random.default_rng(0)
 TABLE = RNG.normal(size=(40, 3)) * [1.0, 5.0, 0.2] + [0.0, 10.0, -3.0]
@@ -195,6 +196,27 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path, name):
     with pytest.raises(FkdiffError, match=sentence) as found:
         resolve(arrays(file, **options), tmp_path)
     assert "\n" not in str(found.value)
+
+
+class Payload:
+    """Leaves a mark if anything brings it to life."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return (os.mkdir, (self.mark,))
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_objects_in_a_file_of_numbers_are_never_brought_to_life(tmp_path, mapped):
+    mark = tmp_path / "mark"
+    np.save(tmp_path / "x.npy", np.array([Payload(str(mark))], object), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"[Oo]bject"):
+        load_numbers(tmp_path / "x.npy", mapped)
+    assert not mark.exists()
+    np.load(tmp_path / "x.npy", allow_pickle=True)  # what a reader that trusts it would have done
+    assert mark.exists()
 
 
 @pytest.mark.parametrize("place", ["/etc/passwd", "../x.npy", "a/../../x.npy", "", "x\n.npy", "a\\b"])

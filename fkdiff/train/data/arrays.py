@@ -15,6 +15,7 @@ from fkdiff.errors import FkdiffError, did_you_mean, require
 from fkdiff.train.config.data import Arrays, Facts
 from fkdiff.train.data import places
 from fkdiff.train.data.dataset import Dataset, part_of
+from fkdiff.train.files import load_numbers
 
 _BLOCK = 1 << 24  # numbers that are looked at together
 
@@ -145,8 +146,7 @@ def _read_once(asked: str, path: Path, stamp: tuple) -> Raw:
 
 def _npy(path: Path, section: Arrays) -> tuple[np.ndarray, None]:
     _no_columns(section)
-    large = path.stat().st_size > section.in_memory
-    array = np.load(path, mmap_mode="r" if large else None, allow_pickle=False)
+    array = load_numbers(path, mapped=path.stat().st_size > section.in_memory)
     require(array.ndim >= 1, f"data.file: {section.file} holds one number; pass one example a row.")
     return array, None
 
@@ -160,15 +160,14 @@ def _npz(path: Path, section: Arrays) -> tuple[np.ndarray, np.ndarray | None]:
         f"data.file: {section.file} unpacks to {size} bytes, more than data.in_memory={section.in_memory}; raise that, "
         "or save the examples as .npy, which is read from disk.",
     )
-    with np.load(path, allow_pickle=False) as arrays:
+    with load_numbers(path) as arrays:
         names = list(arrays.files)
         require(
             "examples" in names
             and set(names) <= {"examples", "labels", "cond"}
             and not {"labels", "cond"} <= set(names),
             f"data.file: {section.file} holds {', '.join(names)[:80] or 'nothing'}; save `examples` and, if there are "
-            "any, "
-            "`labels` (whole numbers) or `cond` (n, k).",
+            "any, `labels` (whole numbers) or `cond` (n, k).",
         )
         examples = arrays["examples"]
         condition = arrays["labels"] if "labels" in names else arrays["cond"] if "cond" in names else None
