@@ -131,9 +131,8 @@ def finite_steps(target: WeightedSDE, noise: Scalar = 1.0) -> FeynmanKac:
     Args:
         target: Powers, products and tilts of models that know their densities: kind "energy", or a law of
             `fkdiff.targets`. All on one path. Rewards on "x".
-        noise: ν > 0 of the moves; any is right, and 1 is the path's own. In few steps less noise has heavy tails in the
-            weights: eight steps to the square of two modes in a line left them a deviation of 2 at ν = 1 or 2 and of 30
-            at 0.4.
+        noise: ν > 0 of the moves; any is right, and 1 is the path's own. In few steps less of it gives the weights
+            heavy tails.
 
     Returns:
         `FeynmanKac`; `log_normalizer` is log ∫ p̃ at the last time, which for energies that are not normalised is their
