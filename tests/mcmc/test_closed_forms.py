@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from mcmc_laws import KEY, affine, injected, stationary_covariance, stationary_variance_on_a_grid
 
 from fkdiff import mcmc
 from fkdiff.mcmc.state_dependent import StateDependent
+from tests.mcmc.mcmc_laws import KEY, affine, injected, stationary_covariance, stationary_variance_on_a_grid
 
 pytestmark = pytest.mark.x64
 

@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from mcmc_table import KERNELS, POSITION, QUICK, counter_of
 
 from fkdiff import FkdiffError, Kernel
+from tests.mcmc.mcmc_table import KERNELS, POSITION, QUICK, counter_of
 
 KEY = jax.random.key(3)
 ROWS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in KERNELS]

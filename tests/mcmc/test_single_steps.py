@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
-from mcmc_laws import KEY, injected
 from scipy.stats import multivariate_normal
 
 from fkdiff import FkdiffError, mcmc
 from fkdiff.mcmc import states
 from fkdiff.mcmc.metric import metric
+from tests.mcmc.mcmc_laws import KEY, injected
 
 MASS = np.array([[0.9, 0.3], [0.3, 0.5]])
 

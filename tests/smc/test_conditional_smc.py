@@ -7,7 +7,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import path_chain as chain
 import pytest
 
 import fkdiff as fk
@@ -15,6 +14,7 @@ from fkdiff import smc
 from fkdiff.core import Status
 from fkdiff.errors import FkdiffError
 from fkdiff.smc import ancestors, retained, sweep
+from tests.smc import path_chain as chain
 
 KEY = jax.random.key(0)
 SCHEMES = list(retained.RETAINING)

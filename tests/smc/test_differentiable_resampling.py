@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import smc_chain as chain
 
 import fkdiff as fk
 from fkdiff import FkdiffError, smc
 from fkdiff.smc import sinkhorn
+from tests.smc import smc_chain as chain
 
 A, B, S = 0.9, 0.6, 0.5  # x' = A x + B ξ, y = x + S η
 DATA = np.array([0.8, -0.3, 1.4, 0.9, 2.0, 1.1])

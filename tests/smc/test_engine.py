@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import walks
 
 from fkdiff import smc
 from fkdiff.errors import FkdiffError
+from tests.smc import walks
 
 KEY = jax.random.key(0)
 GRID = jnp.asarray(walks.GRID)

@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import walks
 
 import fkdiff as fk
 from fkdiff import smc
 from fkdiff.errors import FkdiffError, FkdiffWarning
 from fkdiff.smc import evidence
 from fkdiff.smc.estimate import Estimate, quantile
+from tests.smc import walks
 
 KEY = jax.random.key(0)
 GRID = np.linspace(0.0, 1.0, 9, dtype=np.float32)

@@ -6,13 +6,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import pytest
-import resampler_tables as tables
-import smc_chain as chain
-import test_engine
 
 from fkdiff import smc
 from fkdiff.core import Array
 from fkdiff.smc import ancestors, engine, evidence, feynman_kac, resampling, state
+from tests.smc import resampler_tables as tables
+from tests.smc import smc_chain as chain
+from tests.smc import test_engine
 
 pytestmark = pytest.mark.slow
 

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import smc_chain as chain
-import walks
 
 import fkdiff as fk
 from fkdiff import smc
 from fkdiff.core import Kernel
 from fkdiff.errors import FkdiffError
+from tests.smc import smc_chain as chain
+from tests.smc import walks
 
 KEY = jax.random.key(0)
 

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import resampler_tables as tables
 
 from fkdiff import smc
 from fkdiff.errors import FkdiffError
 from fkdiff.smc import ancestors, resampling
+from tests.smc import resampler_tables as tables
 
 SCHEMES = [smc.multinomial, smc.stratified, smc.systematic, smc.residual]
 by_name = pytest.mark.parametrize("scheme", SCHEMES, ids=lambda f: f.__name__)

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import walks
 
 import fkdiff as fk
 from fkdiff import smc
 from fkdiff.errors import FkdiffError, FkdiffWarning
+from tests.smc import walks
 
 KEY = jax.random.key(0)
 

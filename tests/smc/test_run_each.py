@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import walks
 
 import fkdiff as fk
 from fkdiff import smc
 from fkdiff.core import Status
 from fkdiff.errors import FkdiffError
+from tests.smc import walks
 
 KEY = jax.random.key(0)
 CONDITIONS = {"sharpness": np.array([1.0, 4.0, 20.0], np.float32), "centre": np.array([1.0, -0.5, 0.3], np.float32)}

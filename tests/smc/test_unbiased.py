@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import smc_chain as chain
 
 from fkdiff import smc
+from tests.smc import smc_chain as chain
 
 NEVER, SOMETIMES, UNLESS_EQUAL, ALWAYS = 0.0, 0.6, 1.0, 2.0
 

@@ -5,12 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import smc_chain as chain
-import walks
 
 from fkdiff import smc
 from fkdiff.errors import FkdiffError
 from fkdiff.smc.resampling import Adaptive, at, scheme
+from tests.smc import smc_chain as chain
+from tests.smc import walks
 
 KEY = jax.random.key(0)
 

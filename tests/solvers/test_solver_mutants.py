@@ -6,10 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import test_integrate
-import test_likelihood
-import test_solver_orders
-import test_solver_recursions as recursions
 
 import fkdiff.paths as paths
 from fkdiff import interop, solvers
@@ -22,6 +18,8 @@ from fkdiff.solvers.euler import Euler
 from fkdiff.solvers.exponential import Exponential
 from fkdiff.solvers.heun import Heun
 from fkdiff.targets import gaussian_mixture
+from tests.solvers import test_integrate, test_likelihood, test_solver_orders
+from tests.solvers import test_solver_recursions as recursions
 
 pytestmark = pytest.mark.slow
 

@@ -5,11 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from solver_walks import orders, walk
 
 import fkdiff.paths as paths
 from fkdiff import solvers
 from fkdiff.targets import gaussian_mixture
+from tests.solvers.solver_walks import orders, walk
 
 PATHS = {"vp": paths.variance_preserving, "linear": paths.linear}
 ROWS = {

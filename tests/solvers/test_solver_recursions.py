@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from solver_walks import orders, vp, walk
 
 import fkdiff.paths as paths
 from fkdiff import solvers
 from fkdiff.solvers import State
 from fkdiff.solvers.dpmpp import Previous
 from fkdiff.targets import gaussian
+from tests.solvers.solver_walks import orders, vp, walk
 
 MEAN, VARIANCE = 0.8, 0.36
 NU, ETA = 0.7, 0.4

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from inverse_chain import Linear, exact
 
 import fkdiff as fk
 from fkdiff import steering
 from fkdiff.steering import adapted, frames, gradients, normals
+from tests.steering.inverse_chain import Linear, exact
 
 inverse_module = importlib.import_module("fkdiff.steering.inverse")  # the package exports the function of that name
 

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import test_steer as steered
 
 import fkdiff as fk
 from fkdiff import steering
 from fkdiff.steering import particle, proposals
+from tests.steering import test_steer as steered
 
 KEY = jax.random.key(0)
 PATH, PRED, SOLVER = steered.PATH, steered.PRED, steered.SOLVER
