@@ -10,9 +10,9 @@ import pytest
 from fkdiff import smc
 from fkdiff.core import Array
 from fkdiff.smc import ancestors, engine, evidence, feynman_kac, resampling, state
+from tests.smc import engine_checks
 from tests.smc import resampler_tables as tables
 from tests.smc import smc_chain as chain
-from tests.smc import test_engine
 
 pytestmark = pytest.mark.slow
 
@@ -188,13 +188,13 @@ def test_one_key_for_every_step(plant):
     with rejected():
         chain.check_unbiased(NEVER)
     with rejected():
-        test_engine.check_keys()
+        engine_checks.check_keys()
 
 
 def test_one_key_for_two_uses(plant):
     plant(engine, "stream", lambda key, use: key)
     with rejected():
-        test_engine.check_keys()
+        engine_checks.check_keys()
 
 
 def test_grid_off_by_one(plant):
@@ -263,7 +263,7 @@ def test_sum_without_compensation(plant, monkeypatch):
         plant(module, "compensated_add", lambda total, compensation, term: (total + term, compensation))
     monkeypatch.setattr(smc, "run_smc", lambda key, model, grid, n: trajectory_of(key, model, grid, n))
     with rejected():
-        test_engine.check_compensated_constants()
+        engine_checks.check_compensated_constants()
 
 
 def trajectory_of(key, model, grid, num_particles):

@@ -18,8 +18,7 @@ from fkdiff.solvers.euler import Euler
 from fkdiff.solvers.exponential import Exponential
 from fkdiff.solvers.heun import Heun
 from fkdiff.targets import gaussian_mixture
-from tests.solvers import test_integrate, test_likelihood, test_solver_orders
-from tests.solvers import test_solver_recursions as recursions
+from tests.solvers import flow_density, flow_orders, mixture_law, recursions
 
 pytestmark = pytest.mark.slow
 
@@ -113,9 +112,7 @@ def test_the_recursion_rejects(bug):
 @pytest.mark.x64
 @pytest.mark.parametrize("mutant", [NoHalf, Forgetful])
 def test_the_order_rejects_a_broken_history(mutant):
-    measured = test_solver_orders.measured_orders(
-        mutant(jnp.zeros(())), "linear", test_solver_orders.true_ends(["linear"])
-    )
+    measured = flow_orders.measured_orders(mutant(jnp.zeros(())), "linear", flow_orders.true_ends(["linear"]))
     print(mutant.__name__, measured)
     assert not np.all((measured >= 1.8) & (measured <= 2.2))
 
@@ -131,8 +128,8 @@ def test_the_order_rejects_a_broken_history(mutant):
 )
 def test_the_law_at_the_last_time_rejects(make):
     path = paths.variance_preserving()
-    samples = integrate(jax.random.key(30), test_integrate.predictor(path), make(), paths.grid(400, path), 2**14)
-    assert not test_integrate.dkwm(samples, *test_integrate.ends(path)) <= 1
+    samples = integrate(jax.random.key(30), mixture_law.predictor(path), make(), paths.grid(400, path), 2**14)
+    assert not mixture_law.dkwm(samples, *mixture_law.ends(path)) <= 1
 
 
 class SquareRoot(paths.schedules.VariancePreserving):
@@ -175,9 +172,9 @@ def test_the_likelihood_rejects(bug, monkeypatch):
     share = 0.0 if bug == "no divergence" else 0.5**0.5
     monkeypatch.setitem(likelihood.DIVERGENCES, "exact", lambda *arguments: share * basis(*arguments))
     jax.clear_caches()
-    pred = test_likelihood.mixture().predictor(test_likelihood.PATHS["linear"]())
-    values = likelihood.log_prob(pred, test_likelihood.POSITIONS)
-    error = jnp.abs(values - test_likelihood.exact(pred, test_likelihood.POSITIONS)).max()
+    pred = flow_density.mixture().predictor(flow_density.PATHS["linear"]())
+    values = likelihood.log_prob(pred, flow_density.POSITIONS)
+    error = jnp.abs(values - flow_density.exact(pred, flow_density.POSITIONS)).max()
     jax.clear_caches()
     assert error > 1e-2  # the check allows 1e-6
 
@@ -213,7 +210,7 @@ def test_the_correlation_of_steps_rejects_one_key():
     path = paths.linear()
     last, track = integrate(
         jax.random.key(34),
-        test_integrate.predictor(path),
+        mixture_law.predictor(path),
         OneKey(jnp.zeros(())),
         paths.grid(30, path),
         initial=jnp.zeros((40, 1)),

@@ -11,10 +11,10 @@ import pytest
 import fkdiff as fk
 from fkdiff import steering
 from fkdiff.steering import particle, proposals
-from tests.steering import test_steer as steered
+from tests.steering import tilted_chain
 
 KEY = jax.random.key(0)
-PATH, PRED, SOLVER = steered.PATH, steered.PRED, steered.SOLVER
+PATH, PRED, SOLVER = tilted_chain.PATH, tilted_chain.PRED, tilted_chain.SOLVER
 GRID = fk.grid(10, PATH)
 SLOPE = 0.7
 
@@ -69,7 +69,7 @@ def test_the_exact_twist_leaves_no_variance():
     ],
 )
 def test_planted_bugs_change_the_law(monkeypatch, bug):
-    base = np.asarray(fk.integrate(jax.random.key(99), PRED, SOLVER, fk.grid(steered.STEPS, PATH), 2**15))
+    base = np.asarray(fk.integrate(jax.random.key(99), PRED, SOLVER, fk.grid(tilted_chain.STEPS, PATH), 2**15))
     right = proposals.shifted
     jax.clear_caches()  # what was compiled without the bug must not answer for it
     if bug == "final not settled":
@@ -83,7 +83,7 @@ def test_planted_bugs_change_the_law(monkeypatch, bug):
 
         monkeypatch.setattr(particle, "shifted", wrong)
     with pytest.raises(AssertionError):
-        steered.check_law(base, "hill", 0.5, "terminal" if bug == "final not settled" else "twisted")
+        tilted_chain.check_law(base, "hill", 0.5, "terminal" if bug == "final not settled" else "twisted")
     jax.clear_caches()
 
 
