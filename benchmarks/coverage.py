@@ -46,7 +46,7 @@ def main() -> None:
         for method, (step, steps, noise, frozen) in METHODS.items():
             grid, model = fk.grid(steps, path), row.target.feynman_kac(step, noise)
             if frozen:
-                model = fk.correctors.freeze(jax.random.key(12), model, grid, PILOT)
+                model = fk.smc.freeze(jax.random.key(12), model, grid, PILOT)
             many = fk.replicate(jax.random.key(11), runs * GROUP, model, grid, count)
             rows.append({"target": name, "method": method, **coverage(many, row, runs)})
             print(table(rows[-1:]).splitlines()[1], flush=True)

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 import fkdiff as fk
 from benchmarks import inverse_digits
 from benchmarks.common import arguments, folder, save, table
-from fkdiff import steering
+from fkdiff import inverse_problems, smc
 
 PATH, SOLVER = fk.paths.variance_preserving(), fk.solvers.ddim(eta=1.0)
 METHODS = {
@@ -80,7 +80,7 @@ def closed_form(quick: bool) -> list[dict]:
     count, steps, runs = (512, 16, 4) if quick else (2048, 32, 40)
     mean, covariance, matrix, y, tau = linear_problem()
     pred, grid, rows = fk.targets.gaussian(mean, covariance).predictor(PATH), fk.grid(steps, PATH), []
-    operator, d = steering.matrix(matrix), len(mean)
+    operator, d = inverse_problems.matrix(matrix), len(mean)
     alpha, sigma = float(PATH.alpha(PATH.t_min)), float(PATH.sigma(PATH.t_min))
     laws = {
         False: chain_law(pred, grid, np.zeros(d), (alpha**2 + sigma**2) * np.eye(d)),
@@ -94,7 +94,7 @@ def closed_form(quick: bool) -> list[dict]:
         evidence = -0.5 * (residual @ np.linalg.solve(total, residual) + np.linalg.slogdet(2 * np.pi * total)[1])
         reference = (mean, covariance) if informed else (0.0, 1.0)
         model = fk.inverse(pred, SOLVER, operator, y, tau, proposal=proposal, reference=reference)
-        many = fk.replicate(jax.random.key(1), runs, model if weighted else steering.uncorrected(model), grid, count)
+        many = fk.replicate(jax.random.key(1), runs, model if weighted else smc.unweighted(model), grid, count)
         found = [moment_errors(many.population(r), *law) for r in range(runs)]
         log_z = np.asarray(many.runs.log_normalizer, np.float64) - evidence
         rows.append(
@@ -156,7 +156,7 @@ def calibration(quick: bool) -> tuple[list[dict], dict[str, np.ndarray]]:
     pred, grid, operator = (
         prior.predictor(PATH),
         fk.grid(steps, PATH),
-        steering.matrix(rng.normal(size=(2, d)) / np.sqrt(d)),
+        inverse_problems.matrix(rng.normal(size=(2, d)) / np.sqrt(d)),
     )
     plain = (0.0, 1.0)
     truth = fk.integrate(jax.random.key(3), pred, SOLVER, grid, pairs, reference=plain)
@@ -175,7 +175,7 @@ def calibration(quick: bool) -> tuple[list[dict], dict[str, np.ndarray]]:
             def one(pair):
                 key, y, x = pair
                 model = fk.inverse(pred, SOLVER, operator, y, tau, proposal=proposal, reference=plain)
-                out = fk.run_smc(key, model if weighted else steering.uncorrected(model), grid, count)
+                out = fk.run_smc(key, model if weighted else smc.unweighted(model), grid, count)
                 below = jax.vmap(look)(out.particles) < look(x)[None]
                 return jax.nn.softmax(out.log_weights) @ below.astype(x.dtype)
 

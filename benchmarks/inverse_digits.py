@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 import fkdiff as fk
 from benchmarks.common import table
-from fkdiff import steering
+from fkdiff import inverse_problems, smc
 
 NOISE, SOLVER = 0.2, fk.solvers.ddim(eta=1.0)
 METHODS = {
@@ -32,15 +32,15 @@ METHODS = {
 }
 
 
-def operators() -> dict[str, steering.LinearOperator]:
+def operators() -> dict[str, inverse_problems.LinearOperator]:
     """What is seen of a picture of 8 × 8."""
     keep = np.ones((8, 8), bool)
     keep[2:, 2:6] = False
     kernel = np.outer([1.0, 2.0, 1.0], [1.0, 2.0, 1.0]) / 16
     return {
-        "inpainting": steering.mask(keep),
-        "super-resolution": steering.downsample(2, (8, 8)),
-        "deblurring": steering.blur(kernel, (8, 8)),
+        "inpainting": inverse_problems.mask(keep),
+        "super-resolution": inverse_problems.downsample(2, (8, 8)),
+        "deblurring": inverse_problems.blur(kernel, (8, 8)),
     }
 
 
@@ -105,7 +105,7 @@ def study(folder: Path | None, quick: bool) -> tuple[list[dict], Figure]:
         if quick and (task, source) != ("inpainting", "held-out digits"):
             continue
         truth = truths[source]
-        operator = steering.matrix(seen.matrix, pred.shape)
+        operator = inverse_problems.matrix(seen.matrix, pred.shape)
         noise = NOISE * jax.random.normal(jax.random.key(2), (number, *operator.observed))
         ys = jax.vmap(operator.apply)(truth) + noise
         for name, (proposal, weighted) in METHODS.items():
@@ -129,7 +129,7 @@ def answer(pred, operator, ys, truth, reference, proposal, weighted, grid, count
             key, y, x = case
             model = fk.inverse(pred, SOLVER, operator, y, NOISE, proposal=proposal, reference=reference)
             key_run, key_draw = jax.random.split(key)
-            out = fk.run_smc(key_run, model if weighted else steering.uncorrected(model), grid, count)
+            out = fk.run_smc(key_run, model if weighted else smc.unweighted(model), grid, count)
             weights, flat = jax.nn.softmax(out.log_weights), out.particles.reshape(count, -1)
             mean = weights @ flat
             deviation = jnp.sqrt(weights @ (flat - mean[None]) ** 2)
@@ -180,7 +180,7 @@ def draw(shown: dict, examples: int = 2) -> Figure:
     return figure
 
 
-def observed(operator: steering.LinearOperator, y: np.ndarray) -> np.ndarray:
+def observed(operator: inverse_problems.LinearOperator, y: np.ndarray) -> np.ndarray:
     """An observation as a picture: hidden pixels of a mask are NaN."""
     if operator.observed == operator.shape or len(operator.observed) == 2:
         return y

@@ -178,7 +178,7 @@ def rare_event(quick: bool) -> list[dict]:
     methods = {"guided": {"proposal": "twisted"}, "weighted only": {"proposal": "base"}}
     for name, options in methods.items():
         guess = fk.steering.learned(ahead)
-        model = fk.steer(pred, solver, beyond, lambda s: jnp.ones_like(s), intermediate=guess, **options)
+        model = fk.steer(pred, solver, beyond, lambda s: jnp.ones_like(s), estimate=guess, **options)
         many = fk.replicate(jax.random.key(3), runs, model, grid, RARE_PARTICLES)
         found = np.exp(np.asarray(many.runs.log_normalizer, np.float64))
         rows.append(rare_row(name, found, truth))

@@ -35,7 +35,7 @@ def main() -> None:
     reward, judge = pydoc_word_share(), pydoc_ngram()
     grid, rows, examples = jnp.linspace(0.0, 1.0, length + 1), [], {}
     model = fk.steer(
-        pred, fk.discrete.unmask("random"), reward, strength=STRENGTH, intermediate=fk.steering.clean_draws(4)
+        pred, fk.discrete.unmask("random"), reward, strength=STRENGTH, estimate=fk.steering.clean_draws(4)
     )
     for k in (1, 2, 4, 8):
         plain = np.asarray(plain_texts(pred, grid, texts * k)).reshape(texts, k, length)

@@ -42,7 +42,7 @@ def main() -> None:
             for seed in range(seeds):
                 key_run, key_pilot, key_draws, key_probe = jax.random.split(jax.random.key(seed), 4)
                 out = fk.run_smc(key_run, model, grid, count)
-                frozen = fk.correctors.freeze(key_pilot, model, grid, PILOT)
+                frozen = fk.smc.freeze(key_pilot, model, grid, PILOT)
                 seen = fk.correctors.witness(key_probe, frozen, out, law.sample(key_draws, WITNESSES))
                 errors = measure(out, mixture, masses, log_z, path)
                 heavy = np.sum(~(np.asarray(seen.log_excess) <= seen.limit))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         evaluate,
         gradients,
         interop,
+        inverse_problems,
         mcmc,
         nn,
         paths,
@@ -42,12 +43,13 @@ if TYPE_CHECKING:
     )
     from fkdiff.core import Kernel, Transition, check
     from fkdiff.errors import FkdiffError, FkdiffWarning
+    from fkdiff.inverse_problems import inverse
     from fkdiff.mcmc import run_chain
     from fkdiff.paths import grid
     from fkdiff.prediction import Parameterization, Prediction, Predictor, guide
     from fkdiff.smc import FeynmanKac, Population, SMCResult, drive, expectation, replicate, run_smc
     from fkdiff.solvers import integrate, log_prob
-    from fkdiff.steering import inverse, steer
+    from fkdiff.steering import steer
 
 _NAMES = {
     **{
@@ -61,6 +63,7 @@ _NAMES = {
             "evaluate",
             "gradients",
             "interop",
+            "inverse_problems",
             "mcmc",
             "nn",
             "paths",
@@ -87,7 +90,7 @@ _NAMES = {
     "expectation": "fkdiff.smc:expectation",
     "grid": "fkdiff.paths:grid",
     "guide": "fkdiff.prediction:guide",
-    "inverse": "fkdiff.steering:inverse",
+    "inverse": "fkdiff.inverse_problems:inverse",
     "integrate": "fkdiff.solvers:integrate",
     "log_prob": "fkdiff.solvers:log_prob",
     "replicate": "fkdiff.smc:replicate",

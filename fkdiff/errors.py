@@ -6,6 +6,7 @@ Free of JAX, so that the command line can refuse a bad config before anything he
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -38,3 +39,8 @@ def choose(argument: str, name: str, options: dict[str, T]) -> T:
         return options[name]
     listed = ", ".join(options)
     raise FkdiffError(f'{argument}="{name}" is not one of {listed}{did_you_mean(name, options)}')
+
+
+def deprecated(old: str, new: str, stacklevel: int = 3) -> None:
+    """Warns that a name has changed; the old one is accepted for one release."""
+    warnings.warn(f"{old} is now {new}; the old name goes with the next release.", FkdiffWarning, stacklevel=stacklevel)

@@ -25,3 +25,23 @@ def attach(package: str, names: dict[str, str]) -> tuple[Callable[[str], Any], C
         return getattr(found, attribute) if attribute else found
 
     return __getattr__, lambda: sorted(names)
+
+
+def renamed(package: str, names: dict[str, str]) -> Callable[[str], Any]:
+    """`__getattr__` for a package whose names have moved: the old ones work for one release, and say so.
+
+    Args:
+        package: The package's `__name__`.
+        names: Old public name -> "module:attribute".
+    """
+
+    def __getattr__(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        from fkdiff.errors import deprecated
+
+        module, _, attribute = names[name].partition(":")
+        deprecated(f"{package}.{name}", f"{module}.{attribute}")
+        return getattr(importlib.import_module(module), attribute)
+
+    return __getattr__

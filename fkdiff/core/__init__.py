@@ -8,6 +8,7 @@
 - `concrete`: what is known now and what is being traced
 - `density`: `LogDensity`: weighted terms whose values and gradients are evaluated once
 - `refusal`: derivatives that would be wrong raise a sentence
+- `rewards`: `scalar_reward`: what a reward must return
 - `scans`: scans that are recomputed in segments, so that their derivatives fit in memory
 - `memory`: exhaustion as a sentence
 - `errors` (one level up, free of JAX): sentences with the argument, what came and the next action
@@ -31,6 +32,7 @@ from fkdiff.core.keys import particle_keys as particle_keys
 from fkdiff.core.keys import stream as stream
 from fkdiff.core.memory import enough_memory as enough_memory
 from fkdiff.core.refusal import refused as refused
+from fkdiff.core.rewards import scalar_reward as scalar_reward
 from fkdiff.core.scans import checkpoint_segments as checkpoint_segments
 from fkdiff.core.scans import scan as scan
 from fkdiff.core.status import Status as Status
@@ -45,6 +47,7 @@ from fkdiff.core.types import Key as Key
 from fkdiff.core.types import PyTree as PyTree
 from fkdiff.core.types import Scalar as Scalar
 from fkdiff.core.types import Transition as Transition
+from fkdiff.core.types import acceptance_of as acceptance_of
 from fkdiff.errors import FkdiffError as FkdiffError
 from fkdiff.errors import FkdiffWarning as FkdiffWarning
 from fkdiff.errors import choose as choose

@@ -25,6 +25,7 @@ class Use(enum.IntEnum):
     NOISE = 5
     DATA = 6
     MODEL = 7
+    VALUE = 8
 
 
 def stream(key: Key, use: Use) -> Key:

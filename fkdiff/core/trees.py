@@ -55,6 +55,14 @@ def chunked_vmap(function: Callable, chunk: int | None = None) -> Callable:
         count = jax.tree.leaves(arguments)[0].shape[0]
         if count <= chunk:
             return jax.vmap(function)(*arguments)
-        return jax.lax.map(lambda args: function(*args), arguments, batch_size=chunk)
+        whole = count - count % chunk
+        rows = jax.tree.map(lambda leaf: leaf[:whole].reshape(count // chunk, chunk, *leaf.shape[1:]), arguments)
+        blocks = jax.lax.map(lambda block: jax.vmap(function)(*block), rows)
+        # The number of rows is written out: -1 has no meaning for a leaf without entries.
+        done = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), blocks)
+        if whole == count:
+            return done
+        rest = jax.vmap(function)(*jax.tree.map(lambda leaf: leaf[whole:], arguments))
+        return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), done, rest)
 
     return mapped

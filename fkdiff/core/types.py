@@ -47,3 +47,8 @@ class Transition(NamedTuple):
     def sample(self, key: Key) -> Array:
         """Draws the next position."""
         return self.mean + self.scale * jax.random.normal(key, self.mean.shape, self.mean.dtype)
+
+
+def acceptance_of(info: Any) -> Array | None:
+    """The acceptance probability that a kernel's info holds; None for kernels that accept everything."""
+    return getattr(info, "acceptance_prob", None)

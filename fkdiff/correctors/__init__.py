@@ -15,13 +15,11 @@ from which the velocity u and the weight rate g follow by one formula, never typ
 - `steps`: euler, heun, rk4, exponential
 - `refresh`: Langevin moves that separate duplicates after a resampling
 - `population`: `Corrector`: the pieces as one population model
-- `freeze`: `freeze`: the control of a pilot run, for an unbiased log Z
 - `finite`: `finite_steps`: exact weights at any number of steps, where densities are known
 - `witness`: `witness`: what points from elsewhere would weigh: the search for modes that a run has missed
 """
 
 from fkdiff.correctors.finite import finite_steps as finite_steps
-from fkdiff.correctors.freeze import freeze as freeze
 from fkdiff.correctors.population import Corrector as Corrector
 from fkdiff.correctors.rules import anneal as anneal
 from fkdiff.correctors.rules import guidance as guidance
@@ -31,3 +29,6 @@ from fkdiff.correctors.tilts import Tilt as Tilt
 from fkdiff.correctors.weighted_sde import WeightedSDE as WeightedSDE
 from fkdiff.correctors.witness import Witnesses as Witnesses
 from fkdiff.correctors.witness import witness as witness
+from fkdiff.lazy import renamed
+
+__getattr__ = renamed(__name__, {"freeze": "fkdiff.smc:freeze"})

@@ -59,7 +59,7 @@ class Schedule(NamedTuple):
         return theta, centre
 
 
-def normalised(log_weights: Array) -> Array:
+def living_shares(log_weights: Array) -> Array:
     """Self-normalised weights; zeros for dead particles, and zeros for all when all are dead."""
     alive = log_weights > -jnp.inf
     top = jnp.max(jnp.where(alive, log_weights, -jnp.inf))
@@ -81,7 +81,7 @@ def solve(rates: Array, columns: Array, log_weights: Array) -> Fit:
 
     Cost: O(N J²), no model calls. Gradients: stopped, since θ is a choice and not a quantity.
     """
-    weights = normalised(log_weights)
+    weights = living_shares(log_weights)
     # Dead rows first: 0 · NaN is NaN, and a dead particle may well hold one.
     alive = (weights > 0)[:, None]
     g = jnp.where(alive[:, 0], rates, 0.0)
@@ -94,7 +94,7 @@ def solve(rates: Array, columns: Array, log_weights: Array) -> Fit:
 
 def apply(theta: Array, rates: Array, columns: Array, log_weights: Array) -> Fit:
     """The rates under a given θ, (J,); θ carries no gradient."""
-    weights, theta = normalised(log_weights), jax.lax.stop_gradient(theta)
+    weights, theta = living_shares(log_weights), jax.lax.stop_gradient(theta)
     alive = weights > 0
     # A row dead before stays dead: its own increment is left as it is.
     controlled = rates + jnp.where(alive, jnp.where(alive[:, None], columns, 0.0) @ theta, 0.0)

@@ -26,17 +26,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key, Scalar, number, require, stream
+from fkdiff.core import Array, Key, Scalar, chunked_vmap, number, require, stream
 from fkdiff.core.keys import Use
 from fkdiff.correctors import reference as gaussian
-from fkdiff.correctors.population import shared
 from fkdiff.correctors.rate import dot, local, weighted_sum
 from fkdiff.correctors.steps import phi
-from fkdiff.correctors.weighted_sde import WeightedSDE, check_exponents
-from fkdiff.smc import FeynmanKac
+from fkdiff.correctors.weighted_sde import WeightedSDE, check_exponents, shared
+from fkdiff.smc import OneParticle
 
 
-class Walker(NamedTuple):
+class Visited(NamedTuple):
     """A position and what both moves from it read there.
 
     Attributes:
@@ -52,19 +51,50 @@ class Walker(NamedTuple):
     log_density: Array
 
 
-class FiniteSteps(eqx.Module):
-    """Moves and potentials of `finite_steps`."""
+class FiniteSteps(OneParticle):
+    """See `finite_steps`."""
 
     target: WeightedSDE
     noise: Array
+    chunk: int | None = eqx.field(static=True, default=None, kw_only=True)
 
-    def visit(self, x: Array, t: Array) -> Walker:
+    @property
+    def time_range(self) -> tuple[Array, Array]:
+        """The target's."""
+        return self.target.time_range
+
+    @property
+    def cost(self) -> tuple[int, int]:
+        """Of U and of its gradient, and one jvp per reward."""
+        return 2 * len(self.target.factors), len(self.target.tilts)
+
+    def shown(self, particle: Visited) -> Array:
+        """The position."""
+        return particle.x
+
+    def estimated(self, key: Key, particle: Visited, t: Array, num: int) -> Array:
+        """Tweedie's formula with the target's own score, or draws around it."""
+        alpha, variance = self.target.path.alpha(t), self.target.path.sigma(t) ** 2
+        clean = (particle.x + variance / jnp.sum(self.target.betas) * particle.score) / alpha
+        if num == 0:
+            return clean
+        noise = jax.random.normal(stream(key, Use.PROBE), (num, *clean.shape), clean.dtype)
+        return clean + jnp.sqrt(self.target.posterior_variance(t)) * noise
+
+    def position(self, particles: Visited) -> Array:
+        return particles.x
+
+    def replaced(self, particles: Visited, positions: Array, t: Array) -> Visited:
+        """Another visit of every particle."""
+        return chunked_vmap(lambda x: self.visit(x, t), self.chunk)(positions)
+
+    def visit(self, x: Array, t: Array) -> Visited:
         """Evaluates a position. Cost: two evaluations per factor, of U and of its gradient."""
         here = local(self.target, x, t, None, "none", True)
         score = weighted_sum(self.target.betas, here.scores)
-        return Walker(x, score, here.tilt.gradient, self.target.log_density(x, t))
+        return Visited(x, score, here.tilt.gradient, self.target.log_density(x, t))
 
-    def initial(self, key: Key) -> tuple[Walker, Array]:
+    def draw(self, key: Key) -> tuple[Visited, Array]:
         """A draw of the Gaussian phase at t_min, and its exact weight."""
         target = self.target
         t, _ = target.time_range
@@ -74,7 +104,7 @@ class FiniteSteps(eqx.Module):
         log_start = -0.5 * (dot(xi, xi) + xi.size * (gaussian.LOG_2PI + phase.log_variance))
         return walker, walker.log_density - log_start
 
-    def standardised(self, walker: Walker, t: Array) -> tuple[Array, Array, Array, Array]:
+    def standardised(self, walker: Visited, t: Array) -> tuple[Array, Array, Array, Array]:
         """y, f, √v ∇r and √v."""
         alpha, law = self.target.path.alpha(t), self.target.reference
         root = self.root(t)
@@ -90,19 +120,19 @@ class FiniteSteps(eqx.Module):
         """Λ = log(α/√v)."""
         return self.target.path.log_alpha(t) - jnp.log(self.root(t))
 
-    def propose(self, key: Key, walker: Walker, t0: Array, t1: Array) -> Walker:
+    def propose(self, key: Key, particle: Visited, t0: Array, t1: Array) -> Visited:
         """M."""
-        y, f, push, _ = self.standardised(walker, t0)
+        y, f, push, _ = self.standardised(particle, t0)
         nu, total, gap = self.noise, jnp.sum(self.target.betas), self.clock(t1) - self.clock(t0)
         xi = jax.random.normal(stream(key, Use.NOISE), y.shape, y.dtype)
         y = jnp.exp(-nu * total * gap) * y + phi(nu * total, gap) * ((1 + nu) * f + nu * push)
         y = y + jnp.sqrt(2 * nu * phi(2 * nu * total, gap)) * xi
         return self.visit(self.target.path.alpha(t1) * self.target.reference.mean + self.root(t1) * y, t1)
 
-    def log_potential(self, before: Walker, after: Walker, t0: Array, t1: Array) -> Array:
+    def log_potential(self, previous: Visited, particle: Visited, t0: Array, t1: Array) -> Array:
         """log G: the density gained, and the move back over the move made."""
-        y0, f0, push0, root0 = self.standardised(before, t0)
-        y1, f1, push1, root1 = self.standardised(after, t1)
+        y0, f0, push0, root0 = self.standardised(previous, t0)
+        y1, f1, push1, root1 = self.standardised(particle, t1)
         nu, total, gap = self.noise, jnp.sum(self.target.betas), self.clock(t1) - self.clock(t0)
         keep, step = jnp.exp(-nu * total * gap), phi(nu * total, gap)
         forth = y1 - keep * y0 - step * ((1 + nu) * f0 + nu * push0)
@@ -111,14 +141,10 @@ class FiniteSteps(eqx.Module):
         moves = 0.5 * (dot(forth, forth) - dot(back, back)) / variance
         # Densities of x and not of y: one factor √v per coordinate.
         moves = moves + y0.size * (jnp.log(root1) - jnp.log(root0))
-        return after.log_density - before.log_density + moves
+        return particle.log_density - previous.log_density + moves
 
 
-def _position(walker: Walker) -> Array:
-    return walker.x
-
-
-def finite_steps(target: WeightedSDE, noise: Scalar = 1.0) -> FeynmanKac:
+def finite_steps(target: WeightedSDE, noise: Scalar = 1.0) -> FiniteSteps:
     """The target with weights that are exact at any number of steps.
 
         energy = fkdiff.Parameterization(path, "energy").predictor(apply, params, shape)
@@ -135,7 +161,7 @@ def finite_steps(target: WeightedSDE, noise: Scalar = 1.0) -> FeynmanKac:
             heavy tails.
 
     Returns:
-        `FeynmanKac`; `log_normalizer` is log ∫ p̃ at the last time, which for energies that are not normalised is their
+        `FiniteSteps`, a model; `log_normalizer` is log ∫ p̃ at the last time, which for energies that are not normalised is their
         own integral. The grid must begin at t_min.
 
     Raises:
@@ -155,13 +181,4 @@ def finite_steps(target: WeightedSDE, noise: Scalar = 1.0) -> FeynmanKac:
     require(shared(target.paths), "finite_steps needs one path shared by all models; use target.feynman_kac().")
     check_exponents(target)
     noise = number("noise", noise, 1e-6, action="moves without noise have no density; 1 is the path's own")
-    steps = FiniteSteps(target, noise)
-    return FeynmanKac(
-        steps.initial,
-        steps.propose,
-        steps.log_potential,
-        extract=_position,
-        evaluations=2 * len(target.factors),
-        jvps=len(target.tilts),
-        time_range=target.time_range,
-    )
+    return FiniteSteps(target, noise)

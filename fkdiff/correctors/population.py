@@ -1,7 +1,8 @@
-"""A weighted SDE as a population model: what `run_smc` runs."""
+"""A weighted SDE as a model: what `run_smc` runs."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 
@@ -28,18 +29,18 @@ from fkdiff.core import (
 from fkdiff.core.keys import Use, stream
 from fkdiff.correctors import reference as gaussian
 from fkdiff.correctors import tilts as tilting
-from fkdiff.correctors.control import Schedule, normalised
+from fkdiff.correctors.control import Schedule, living_shares, solve
 from fkdiff.correctors.rate import LADDER, Field, assemble, local
 from fkdiff.correctors.refresh import langevin
 from fkdiff.correctors.steps import STAGES, STEPS
-from fkdiff.correctors.weighted_sde import WeightedSDE, check_exponents, lowest_precision
-from fkdiff.smc.feynman_kac import SLACK, MoveInfo, on_time
+from fkdiff.correctors.weighted_sde import WeightedSDE, check_exponents, lowest_precision, shared
+from fkdiff.smc.model import SLACK, Model, MoveInfo, Pilot, on_time
 
 EXACT_UP_TO = 4  # dimensions in which a full basis costs little more than one probe
 
 
-class Corrector(eqx.Module):
-    """A `WeightedSDE` with a time step, a noise level and a control: a population model.
+class Corrector(Model):
+    """A `WeightedSDE` with a time step, a noise level and a control, as a model.
 
     Attributes:
         target: What to sample.
@@ -66,9 +67,6 @@ class Corrector(eqx.Module):
     chunk: int | None = eqx.field(static=True)
     vetted: bool = eqx.field(static=True)
     schedule: Schedule | None = None
-
-    final = None
-    extract = None
 
     @classmethod
     def build(cls, target, step, noise, control, divergence, gauge, refresh, chunk) -> Corrector:
@@ -103,6 +101,23 @@ class Corrector(eqx.Module):
     def time_range(self) -> tuple[Array, Array]:
         """[t_min, t_max] that a grid must keep to: the intersection over all paths."""
         return self.target.time_range
+
+    def progress(self, t: Array) -> Array:
+        """That of the target."""
+        return self.target.progress(t)
+
+    @property
+    def independent(self) -> bool:
+        """Whether no control is fitted to the population."""
+        return self.control == "none" or self.schedule is not None
+
+    @property
+    def transportable(self) -> bool:
+        """A particle is a position and nothing else."""
+        return True
+
+    def chunked(self, chunk: int | None) -> Corrector:
+        return dataclasses.replace(self, chunk=chunk)
 
     @property
     def fixed_start(self) -> bool:
@@ -171,25 +186,23 @@ class Corrector(eqx.Module):
 
     def centre(self, x: Array, log_weights: Array) -> Array:
         """The population's weighted mean, a direction of the affine control."""
-        weights = normalised(log_weights)
+        weights = living_shares(log_weights)
         # A dead particle may sit at infinity, and 0 · inf is NaN.
         alive = (weights > 0).reshape(-1, *(1,) * (x.ndim - 1))
         return jnp.tensordot(weights, jnp.where(alive, x, 0.0), axes=1)
 
-    def move(self, key: Key, x: Array, log_weights: Array, t0: Array, t1: Array) -> tuple[Array, Array, MoveInfo]:
+    def move(self, key: Key, particles: Array, log_weights: Array, t0: Array, t1: Array):
         """One controlled step from t0 to t1."""
-        moved = STEPS[self.step](self, key, x, log_weights, t0, t1)
+        moved = STEPS[self.step](self, key, particles, log_weights, t0, t1)
         evaluations, jvps = self._cost_per_stage()
         stages = STAGES[self.step]
         info = MoveInfo(self.growth(t0, t1), moved.residual, stages * evaluations, stages * jvps, self._status(t1))
         return moved.x, moved.increments, info
 
-    @property
-    def refresh(self):
-        """Langevin moves that leave p̃_t invariant, or None when the noise separates duplicates by itself."""
-        return self._refresh if self.refresh_moves else None
-
-    def _refresh(self, key: Key, x: Array, t: Array) -> Array:
+    def refresh(self, key: Key, particles: Array, t: Array) -> Array:
+        """Langevin moves that leave p̃_t invariant; none when the noise separates duplicates by itself."""
+        if not self.refresh_moves:
+            return particles
         phase, sigma = self._phase(t), self.target.path.sigma(t)
         wide = jnp.exp(phase.log_variance)
         narrow = jnp.minimum(wide, sigma**2 / jnp.sum(self.target.betas))
@@ -198,7 +211,7 @@ class Corrector(eqx.Module):
         def one(particle, particle_key):
             return langevin(self.target, particle_key, particle, phase.mean, variances, t)
 
-        return chunked_vmap(one, self.chunk)(x, particle_keys(stream(key, Use.REFRESH), x.shape[0]))
+        return chunked_vmap(one, self.chunk)(particles, particle_keys(stream(key, Use.REFRESH), particles.shape[0]))
 
     @property
     def refresh_cost(self) -> tuple[int, int]:
@@ -206,6 +219,37 @@ class Corrector(eqx.Module):
         on_clean = sum(tilt.on == "clean" for tilt in self.target.tilts)
         visits = self.refresh_moves + 1 if self.refresh_moves else 0
         return visits * len(self.target.factors) * (1 + on_clean), visits * on_clean * len(self.target.factors)
+
+    def estimate(self, key: Key, particles: Array, t: Array, num: int) -> Array:
+        """The target's clean estimate, or draws around it with the variance that reference data leave at its power."""
+        target = self.target
+
+        def one(particle_key, x):
+            clean = tilting.clean_estimate(target.factors, x, t)
+            if num == 0:
+                return clean
+            noise = jax.random.normal(particle_key, (num, *x.shape), x.dtype)
+            return clean + jnp.sqrt(target.posterior_variance(t)) * noise
+
+        return chunked_vmap(one, self.chunk)(particle_keys(key, particles.shape[0]), particles)
+
+    @property
+    def estimate_cost(self) -> tuple[int, int]:
+        return len(self.target.factors), 0
+
+    def record(self, key: Key, particles: Array, log_weights: Array, t: Array) -> tuple[Array, Array] | None:
+        """θ and the centre of its affine columns, as the population asks for them. Cost: one stage."""
+        if self.control == "none":
+            return None
+        free = dataclasses.replace(self, schedule=None)
+        field = free.fields(key, particles, log_weights, t)
+        return solve(field.rate, field.columns, log_weights).theta, free.centre(particles, log_weights)
+
+    def frozen(self, pilot: Pilot) -> Corrector:
+        """The control of the pilot, as a function of time."""
+        if self.control == "none":
+            return self
+        return dataclasses.replace(self, schedule=Schedule(pilot.times, *pilot.records))
 
     def _cost_per_stage(self) -> tuple[int, int]:
         """Model calls and Jacobian products of one stage: divergences by jvp, clean rewards by one reverse pass.
@@ -250,17 +294,6 @@ def _rung(control: bool | str, tilted: bool) -> str:
         return "none"
     choose("control", control, dict.fromkeys(LADDER))
     return control
-
-
-def shared(paths: tuple) -> bool:
-    """Whether all paths are one, as far as can be known now."""
-    first, *rest = paths
-    for other in rest:
-        if other is first:
-            continue
-        if traced((first, other)) or not bool(eqx.tree_equal(first, other)):
-            return False
-    return True
 
 
 def _warn_heavy_tails(target: WeightedSDE, level) -> None:

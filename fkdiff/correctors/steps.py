@@ -64,7 +64,7 @@ def _drift(corrector, stage: Stage, kappa: Array) -> Array:
 
 def euler(corrector, key: Key, x: Array, log_weights: Array, t0: Array, t1: Array) -> Moved:
     """Euler–Maruyama with left-point weights. Weak order 1; one stage."""
-    h, kappa = t1 - t0, corrector.target.path.kappa(t0)
+    h, kappa = t1 - t0, corrector.target.kappa(t0)
     stage = controlled(corrector, corrector.fields(stream(key, Use.PROBE), x, log_weights, t0), log_weights, t0)
     moved = x + h * _drift(corrector, stage, kappa) + _kicks(corrector, key, x, kappa * h)
     return Moved(moved, h * stage.rates, h * stage.spread)
@@ -72,8 +72,8 @@ def euler(corrector, key: Key, x: Array, log_weights: Array, t0: Array, t1: Arra
 
 def heun(corrector, key: Key, x: Array, log_weights: Array, t0: Array, t1: Array) -> Moved:
     """Heun's trapezoid, with the same kick in both stages. Order 2 at ν = 0 and exact divergences; two stages."""
-    h, path = t1 - t0, corrector.target.path
-    kappa0, kappa1 = path.kappa(t0), path.kappa(t1)
+    h, target = t1 - t0, corrector.target
+    kappa0, kappa1 = target.kappa(t0), target.kappa(t1)
     key0, key1 = jax.random.split(stream(key, Use.PROBE))
     kick = _kicks(corrector, key, x, 0.5 * h * (kappa0 + kappa1))
     first = controlled(corrector, corrector.fields(key0, x, log_weights, t0), log_weights, t0)

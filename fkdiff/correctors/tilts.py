@@ -1,6 +1,6 @@
 """Rewards as factors, with every derivative by autodiff.
 
-    on="x":      r_t(x) = strength · ramp(progress) · v(t_max)/v(t) · reward(x),    v = α²ς² + σ²
+    on="x":      r_t(x) = strength · ramp(progress) · v(t_end)/v(t) · reward(x),    v = α²ς² + σ²
     on="clean":  r_t(x) = strength · ramp(progress) · reward(clean(x, t))
 
 Both end at strength · reward(x). The ratio of variances is near 1 on variance-preserving paths; on exploding ones it
@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from fkdiff.core import Array, FkdiffError, Scalar, concrete, number, require, traced
-from fkdiff.paths import Path
 from fkdiff.prediction import Predictor, scalar_reward
 
 SPACES = ("x", "clean")
@@ -54,10 +53,9 @@ def value(target, x: Array, t: Array) -> Array:
     total = jnp.zeros((), x.dtype)
     if not target.tilts:
         return total
-    path: Path = target.path
-    progress = (t - path.t_min) / (path.t_max - path.t_min)
+    progress = target.progress(t)
     # A reward of clean data, read at noise many times as wide, would dwarf everything: it counts per unit of variance.
-    narrow = _variance(target, path.t_max) / _variance(target, t)
+    narrow = target.variance(target.time_range[1]) / target.variance(t)
     for tilt in target.tilts:
         share = tilt.strength * tilt.ramp(progress)
         if tilt.on == "clean":
@@ -65,11 +63,6 @@ def value(target, x: Array, t: Array) -> Array:
         else:
             total = total + share * narrow * scalar_reward(tilt.reward, x)
     return total
-
-
-def _variance(target, t: Array) -> Array:
-    """v = α²ς² + σ² of the reference on the target's path."""
-    return target.path.alpha(t) ** 2 * target.reference.variance + target.path.sigma(t) ** 2
 
 
 def clean_estimate(factors: tuple[tuple[Array, Predictor], ...], x: Array, t: Array) -> Array:

@@ -44,7 +44,7 @@ class WeightedSDE(eqx.Module):
 
     @property
     def path(self):
-        """The path that grids and ramps follow: the first factor's."""
+        """The first factor's: what a grid is uniform on. Ranges, progress and noise are the target's own."""
         return self.factors[0][1].path
 
     @property
@@ -57,6 +57,27 @@ class WeightedSDE(eqx.Module):
         """[t_min, t_max] that all paths share."""
         starts, ends = [p.t_min for p in self.paths], [p.t_max for p in self.paths]
         return jnp.max(jnp.stack(starts)), jnp.min(jnp.stack(ends))
+
+    def progress(self, t: Array) -> Array:
+        """The share of the path travelled at t: 0 at the start and 1 at the end that all paths share."""
+        start, end = self.time_range
+        return (t - start) / (end - start)
+
+    def kappa(self, t: Array) -> Array:
+        """The noise scale κ of ε = νκ: the smallest of the paths', so that no factor's own diffusion is outrun."""
+        first, *rest = self.paths
+        scale = first.kappa(t)
+        for path in () if shared(self.paths) else rest:
+            scale = jnp.minimum(scale, path.kappa(t))
+        return scale
+
+    def variance(self, t: Array) -> Array:
+        """v = α²ς² + σ² of reference data on the first path."""
+        return self.path.alpha(t) ** 2 * self.reference.variance + self.path.sigma(t) ** 2
+
+    def posterior_variance(self, t: Array) -> Array:
+        """Of clean data given x_t on the first path, at the target's power B: ς²σ²/(B v)."""
+        return self.reference.variance * self.path.sigma(t) ** 2 / (jnp.sum(self.betas) * self.variance(t))
 
     def grid(self, num_steps: int) -> Array:
         """Times that all paths share, (num_steps + 1,), uniform in the log-SNR of the first path.
@@ -173,8 +194,19 @@ class _HeuristicRule(eqx.Module):
         score = local(target, x, t, None, "none", True)
         total = jnp.tensordot(target.betas, score.scores, axes=1) + score.tilt.gradient
         alpha, sigma = path.alpha(t), path.sigma(t)
-        velocity = path.contraction(t) * x + path.kappa(t) * total
+        velocity = path.contraction(t) * x + target.kappa(t) * total
         return Prediction((x + sigma**2 * total) / alpha, -sigma * total, velocity, total)
+
+
+def shared(paths: tuple) -> bool:
+    """Whether all paths are one, as far as can be known now."""
+    first, *rest = paths
+    for other in rest:
+        if other is first:
+            continue
+        if traced((first, other)) or not bool(eqx.tree_equal(first, other)):
+            return False
+    return True
 
 
 def weighted(values: list[Array], shares: Array) -> Array:

@@ -14,10 +14,9 @@ import numpy as np
 
 from fkdiff.core import Array, Key, chunked_vmap, expect, number, one_key, require
 from fkdiff.core.keys import Use, stream
-from fkdiff.correctors.freeze import freeze
 from fkdiff.correctors.population import Corrector
 from fkdiff.correctors.steps import STEPS
-from fkdiff.smc import SMCResult
+from fkdiff.smc import SMCResult, freeze
 
 MISSED = 0.05  # a share of the target worth a doubt
 LUCK = 3.0  # particles expected in a region below which it may well hold none

@@ -12,6 +12,7 @@
 """
 
 from fkdiff.discrete.correctors import ORDERS as ORDERS
+from fkdiff.discrete.correctors import DiscreteChain as DiscreteChain
 from fkdiff.discrete.correctors import DiscreteTarget as DiscreteTarget
 from fkdiff.discrete.correctors import Revealing as Revealing
 from fkdiff.discrete.correctors import Unmask as Unmask

@@ -28,7 +28,7 @@ from fkdiff.discrete.ancestral import Moving
 from fkdiff.discrete.powers import power_product
 from fkdiff.discrete.predictor import DiscretePredictor
 from fkdiff.discrete.processes import Masked
-from fkdiff.smc import FeynmanKac
+from fkdiff.smc import OneParticle
 
 
 class Revealing(NamedTuple):
@@ -120,7 +120,7 @@ class DiscreteTarget(eqx.Module):
         drawn = jax.random.categorical(stream(key, Use.PROBE), state.log_w).astype(jnp.int32)
         return jnp.where(state.tokens == self.process.mask, drawn, state.tokens)
 
-    def feynman_kac(self, order: str | None = None) -> FeynmanKac:
+    def feynman_kac(self, order: str | None = None) -> DiscreteChain:
         """The model that `fkdiff.run_smc` runs, on `jnp.linspace(0, 1, L + 1)`; ancestral ones on any K steps.
 
         Args:
@@ -136,15 +136,7 @@ class DiscreteTarget(eqx.Module):
 
         Cost: one evaluation of every denoiser per step, and one at the start. Gradients: none; tokens are drawn.
         """
-        model = _Model(self, checked_order(self, order))
-        return FeynmanKac(
-            initial=model.initial,
-            propose=model.propose,
-            log_potential=model.log_potential,
-            extract=model.extract,
-            evaluations=len(self.factors),
-            time_range=(jnp.zeros(()), jnp.ones(())),
-        )
+        return DiscreteChain(self, checked_order(self, order))
 
 
 class Unmask(NamedTuple):
@@ -178,22 +170,44 @@ def checked_order(target: DiscreteTarget, order: str | None) -> str:
     return order
 
 
-class _Model(eqx.Module):
+class DiscreteChain(OneParticle):
+    """How sequences of a target are revealed or moved, as a model; see `DiscreteTarget.feynman_kac`."""
+
     target: DiscreteTarget
     order: str = eqx.field(static=True)
+    chunk: int | None = eqx.field(static=True, default=None, kw_only=True)
 
-    def initial(self, key: Key) -> tuple[Revealing | Moving, Array]:
+    @property
+    def time_range(self) -> tuple[Array, Array]:
+        """From noise to data."""
+        return jnp.zeros(()), jnp.ones(())
+
+    @property
+    def cost(self) -> tuple[int, int]:
+        return len(self.target.factors), 0
+
+    def draw(self, key: Key) -> tuple[Revealing | Moving, Array]:
+        """Pure noise, and its mass."""
         state = self.target.begin(key, self.order)
         return state, state.log_mass
 
     def propose(self, key: Key, particle: Any, t0: Array, t1: Array) -> Revealing | Moving:
+        """Reveals, or moves, what is due."""
         return self.target.reveal(key, particle, t0, t1, self.order)
 
     def log_potential(self, previous: Any, particle: Any, t0: Array, t1: Array) -> Array:
+        """The mass of what could have been drawn."""
         return particle.log_mass
 
-    def extract(self, particle: Any) -> Array:
+    def shown(self, particle: Any) -> Array:
+        """The tokens."""
         return particle.tokens
+
+    def estimated(self, key: Key, particle: Any, t: Array, num: int) -> Array:
+        """Completions of the sequence: one, or `num`."""
+        if num == 0:
+            return self.target.complete(key, particle)
+        return jax.vmap(lambda k: self.target.complete(k, particle))(jax.random.split(stream(key, Use.PROBE), num))
 
 
 def lifted(target, argument: str) -> DiscreteTarget:

@@ -10,7 +10,6 @@ References: Doucet, Godsill and Andrieu (2000); Poyiadjis, Doucet and Singh (201
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ import jax.numpy as jnp
 
 from fkdiff.core import Array, FkdiffError, Key, PyTree, expect, require
 from fkdiff.core.density import checked
-from fkdiff.smc import FeynmanKac
+from fkdiff.smc import OneParticle
 
 
 class Line(NamedTuple):
@@ -35,11 +34,11 @@ class Line(NamedTuple):
     score: PyTree
 
 
-class AlongPaths(eqx.Module):
-    """The model of `along_paths`.
+class AlongPaths(OneParticle):
+    """See `along_paths`.
 
     Attributes:
-        build: `build(params) -> FeynmanKac`.
+        build: `build(params) -> model`.
         params: θ.
         log_initial: log(M_0 G_0), or None.
         log_transition: log M_k, or None.
@@ -49,69 +48,80 @@ class AlongPaths(eqx.Module):
     params: PyTree
     log_initial: Any
     log_transition: Any
+    chunk: int | None = eqx.field(static=True, default=None, kw_only=True)
 
-    def initial(self, key: Key):
+    @property
+    def model(self) -> OneParticle:
+        """At these parameters."""
+        return self.build(self.params)
+
+    @property
+    def time_range(self) -> tuple[Array, Array] | None:
+        return self.model.time_range
+
+    @property
+    def cost(self) -> tuple[int, int]:
+        return self.model.cost
+
+    def draw(self, key: Key):
         """A first particle and its score."""
-        particle, log_g0 = self.build(self.params).initial(key)
+        particle, log_g0 = self.model.draw(key)
         if self.log_initial is None:
-            _independent(lambda p: self.build(p).initial(key), self.params, "initial", "log_initial(particle, params)")
+            _independent(lambda p: self.build(p).draw(key), self.params, "initial", "log_initial(particle, params)")
             return Line(particle, jax.tree.map(jnp.zeros_like, self.params)), log_g0
         return Line(particle, self._slope(lambda p: self.log_initial(particle, p))), log_g0
 
-    def propose(self, key: Key, line: Line, t0: Array, t1: Array) -> Line:
+    def propose(self, key: Key, particle: Line, t0: Array, t1: Array) -> Line:
         """The model's move; the score grows by ∂ log(M G)."""
-        before = line.particle
-        particle = self.build(self.params).propose(key, before, t0, t1)
+        before = particle.particle
+        after = self.model.propose(key, before, t0, t1)
         if self.log_transition is None:
             move = lambda p: self.build(p).propose(key, before, t0, t1)  # noqa: E731
             sentence = "log_transition(previous, particle, t0, t1, params)"
             _independent(move, self.params, "propose", sentence)
 
         def log_gained(p):
-            gained = self.build(p).log_potential(before, particle, t0, t1)
+            gained = self.build(p).log_potential(before, after, t0, t1)
             if self.log_transition is None:
                 return gained
-            return gained + self.log_transition(before, particle, t0, t1, p)
+            return gained + self.log_transition(before, after, t0, t1, p)
 
-        return Line(particle, jax.tree.map(jnp.add, line.score, self._slope(log_gained)))
+        return Line(after, jax.tree.map(jnp.add, particle.score, self._slope(log_gained)))
 
-    def log_potential(self, previous: Line, line: Line, t0: Array, t1: Array) -> Array:
+    def log_potential(self, previous: Line, particle: Line, t0: Array, t1: Array) -> Array:
         """The model's."""
-        return self.build(self.params).log_potential(previous.particle, line.particle, t0, t1)
+        return self.model.log_potential(previous.particle, particle.particle, t0, t1)
 
-    def log_final(self, line: Line) -> Array:
+    def log_final(self, particle: Line) -> Array:
         """The model's."""
-        return self.build(self.params).log_final(line.particle)
+        return self.model.log_final(particle.particle)
 
-    def fault(self, line: Line) -> Array:
+    def fault(self, particle: Line) -> Array:
         """The model's."""
-        return self.build(self.params).fault(line.particle)
+        return self.model.fault(particle.particle)
 
-    def extract(self, line: Line) -> Line:
-        """What the model extracts, and the whole score, that of the final potential included."""
-        model, score = self.build(self.params), line.score
-        if model.log_final is not None:
-            last = self._slope(lambda p: self.build(p).log_final(line.particle))
-            score = jax.tree.map(jnp.add, score, last)
-        return Line(line.particle if model.extract is None else model.extract(line.particle), score)
+    def shown(self, particle: Line) -> Line:
+        """What the model shows, and the whole score, that of the final potential included."""
+        last = self._slope(lambda p: self.build(p).log_final(particle.particle))
+        return Line(self.model.shown(particle.particle), jax.tree.map(jnp.add, particle.score, last))
 
     def _slope(self, function: Callable[[PyTree], Array]) -> PyTree:
         return jax.grad(checked(function))(self.params)
 
 
 def along_paths(
-    build: Callable[[PyTree], FeynmanKac],
+    build: Callable[[PyTree], OneParticle],
     params: PyTree,
     log_transition: Callable[..., Array] | None = None,
     log_initial: Callable[..., Array] | None = None,
-) -> FeynmanKac:
+) -> AlongPaths:
     """The same model, whose particles carry ∂_θ log(M G) of their past: for `fkdiff.gradients.log_normalizer(out)`.
 
         model = fkdiff.gradients.along_paths(build, theta, log_transition)
         slope = fkdiff.gradients.log_normalizer(fkdiff.run_smc(key, model, grid))
 
     Args:
-        build: `build(params) -> FeynmanKac`. Its particles must be states and hold nothing computed from `params`,
+        build: `build(params) -> model`, a `FeynmanKac` or another `OneParticle`. Its particles must be states and hold nothing computed from `params`,
             whose derivative would be missed.
         params: θ, any pytree of real arrays.
         log_transition: `log_transition(previous, particle, t0, t1, params) -> scalar`, log of the density of
@@ -119,7 +129,7 @@ def along_paths(
         log_initial: `log_initial(particle, params) -> scalar`, log(M_0 G_0); needed where `initial` depends on them.
 
     Returns:
-        `FeynmanKac`, with particles `Line(particle, score)`.
+        A model, with particles `Line(particle, score)`.
 
     Raises:
         FkdiffError: `propose` or `initial` depends on the parameters and its density is missing (found when traced), or
@@ -137,17 +147,8 @@ def along_paths(
     )
     params = jax.tree.map(jnp.asarray, params)
     model = build(params)
-    expect("build(params)", model, FeynmanKac, "build one for ONE particle")
-    path = AlongPaths(build, params, log_initial, log_transition)
-    return dataclasses.replace(
-        model,
-        initial=path.initial,
-        propose=path.propose,
-        log_potential=path.log_potential,
-        log_final=None if model.log_final is None else path.log_final,
-        extract=path.extract,
-        fault=None if model.fault is None else path.fault,
-    )
+    expect("build(params)", model, OneParticle, "build one for ONE particle, such as a FeynmanKac")
+    return AlongPaths(build, params, log_initial, log_transition)
 
 
 def _independent(function: Callable, params: PyTree, name: str, needed: str) -> None:

@@ -3,14 +3,13 @@
 - `parameterization`: `Parameterization`: six kinds of output, one 2 × 2 solve, and energies
 - `predictor`: `Prediction`, `Predictor`: pred(x, t) for ONE example, with its path, shape and condition
 - `bridge`: `Bridge`: what a network says on a two-sided interpolant
-- `rewards`: `scalar_reward`: what a reward must return
 - `guidance`: `guide`: classifier-free guidance, plain and limited to an interval; Predictor → Predictor
 """
 
+from fkdiff.core import scalar_reward as scalar_reward
 from fkdiff.prediction.bridge import Bridge as Bridge
 from fkdiff.prediction.guidance import guide as guide
 from fkdiff.prediction.parameterization import KINDS as KINDS
 from fkdiff.prediction.parameterization import Parameterization as Parameterization
 from fkdiff.prediction.predictor import Prediction as Prediction
 from fkdiff.prediction.predictor import Predictor as Predictor
-from fkdiff.prediction.rewards import scalar_reward as scalar_reward

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core import Array, PyTree, chunk_size, concrete, require, times_of, whole
-from fkdiff.smc.feynman_kac import SLACK, FeynmanKac, PopulationModel, lift
+from fkdiff.core import Array, PyTree, chunk_size, concrete, expect, require, times_of, whole
+from fkdiff.smc.model import SLACK, Model
 from fkdiff.smc.resampling import Resampler, adaptive, systematic
 
 
@@ -41,20 +41,36 @@ def check_functions(resample: Any, collect: Any) -> None:
     )
 
 
-def check_resampler(resample: Resampler | None, model: Any) -> Resampler:
+def check_resampler(resample: Resampler | None, model: Model) -> Resampler:
     """What was given; else the model's own, else `adaptive(systematic, 0.5)`. A model with its own takes no other."""
-    own = getattr(model, "resampler", None)
+    own = model.resampler
     require(
         resample is None or own is None,
-        f"a {type(model).__name__} that wastes no state resamples in its own way, and resample={resample!r} was given: "
-        "leave it out.",
+        f"a {type(model).__name__} resamples in its own way, and resample={resample!r} was given: leave it out.",
     )
     if resample is not None:
         return resample
     return adaptive(systematic, 0.5) if own is None else own
 
 
-def check_times(grid: Any, model: FeynmanKac | PopulationModel | None) -> Array:
+def check_model(model: Any, chunk: int | None = None, host: bool = False) -> Model:
+    """Refuses anything but a model, and one that asks the host where nobody answers; maps it by chunks if asked to."""
+    expect(
+        "model",
+        model,
+        Model,
+        "pass a FeynmanKac, a Population or another fkdiff.smc.Model, such as target.feynman_kac() or fkdiff.steer(...)",
+    )
+    require(
+        host or not model.asks_host,
+        f"model is a {type(model).__name__} with a reward that runs on the host between its moves; use fkdiff.drive in "
+        "place of run_smc.",
+    )
+    chunk = chunk_size(chunk)
+    return model if chunk is None else model.chunked(chunk)
+
+
+def check_times(grid: Any, model: Model | None) -> Array:
     """Refuses a grid that does not increase strictly or leaves the model's `time_range`.
 
     Values are checked when they are known; when traced, or when the model is not known yet (None), the status carries
@@ -72,42 +88,20 @@ def check_times(grid: Any, model: FeynmanKac | PopulationModel | None) -> Array:
         bool(np.all(np.diff(times) > 0)),
         "grid must increase strictly (t = 0 is noise and t = 1 is data): sort it or use fkdiff.grid.",
     )
-    bounds = [concrete(t) for t in getattr(model, "time_range", None) or ()]
-    if len(bounds) == 2 and bounds[0] is not None and bounds[1] is not None:
+    bounds = [] if model is None else [concrete(t) for t in model.time_range or ()]
+    if model is not None and len(bounds) == 2 and bounds[0] is not None and bounds[1] is not None:
         low, high, slack = float(bounds[0]), float(bounds[1]), SLACK
         require(
             bool(low - slack <= times[0] and times[-1] <= high + slack),
             f"grid runs from {times[0]:.4g} to {times[-1]:.4g}, outside the model's times [{low:.4g}, {high:.4g}]; "
             "use fkdiff.grid with the model's path, or target.grid(num_steps) where models live on several.",
         )
-        # One particle's `initial` is not told the time, and a law that nobody can evaluate is known only as noise.
-        fixed = isinstance(model, FeynmanKac) or getattr(model, "fixed_start", False)
         require(
-            not fixed or bool(times[0] <= low + slack),
+            not model.fixed_start or bool(times[0] <= low + slack),
             f"grid starts at {times[0]:.4g} and this model can draw its first particles only at t = {low:.4g}; start "
             "the grid there: use fkdiff.grid with the model's path.",
         )
     return grid
-
-
-def lifted(model: FeynmanKac | PopulationModel, chunk: int | None) -> PopulationModel:
-    """The population form; `chunk` belongs to a model of one particle, which the engine maps."""
-    chunk = chunk_size(chunk)
-    require(
-        not hasattr(model, "ask"),
-        f"model is a {type(model).__name__} and asks the host between its moves; use fkdiff.drive in place of run_smc.",
-    )
-    require(
-        chunk is None or isinstance(model, FeynmanKac) or not hasattr(model, "move"),
-        f"chunk={chunk} has no effect on a {type(model).__name__}, which maps its own particles: give chunk to its "
-        "constructor.",
-    )
-    require(
-        isinstance(model, FeynmanKac) or all(hasattr(model, name) for name in ("initial", "move")),
-        f"model is a {type(model).__name__}; pass a FeynmanKac, a Population, or something with its members, such as "
-        "target.feynman_kac().",
-    )
-    return lift(model, chunk)
 
 
 def check_log_weights(values: Any, num_particles: int, origin: str) -> Array:

@@ -22,9 +22,10 @@ from typing import Any
 
 import equinox as eqx
 
-from fkdiff.core import Array, Kernel, Key, choose, chunk_size, expect, one_key, require
+from fkdiff.core import Array, Kernel, Key, choose, one_key, require
 from fkdiff.smc import arguments
-from fkdiff.smc.feynman_kac import FeynmanKac
+from fkdiff.smc.model import Model
+from fkdiff.smc.one_particle import OneParticle
 from fkdiff.smc.retained import RETAINING
 from fkdiff.smc.sweep import Sweep, Trajectory
 
@@ -32,7 +33,7 @@ RENEWALS = {"trace": False, "ancestor": True, "backward": True}  # whether a tra
 
 
 def conditional(
-    model: FeynmanKac,
+    model: Model,
     grid: Array,
     num_particles: int,
     resample: str = "multinomial",
@@ -46,14 +47,17 @@ def conditional(
     Particle Gibbs alternates a sweep with a draw of the model's parameters given `state.position`.
 
     Args:
-        model: A `FeynmanKac`. Its potential may look at both ends of a move, and its particles be any pytree of arrays.
+        model: Any model whose particles do not see each other (`Model.independent`): a `FeynmanKac`, a chain, tokens, a
+            corrector without fitted control (`fkdiff.smc.freeze`), and each of them rewarded or rejuvenated. The
+            increments of the reference are recorded, and the reward of its particles is counted anew in every sweep, so
+            that ramps and floors may look at the population.
         grid: Times in strictly increasing order, (K + 1,).
         num_particles: N ≥ 2, the reference included. For renewal at early times N must grow with K, unless
             `log_transition` is given.
         resample: "multinomial", or "systematic": both exact, the second renews more.
         log_transition: `log_transition(previous, particle, t0, t1) -> scalar`, log of the density of `propose`. The
-            particles must then be Markov states and hold nothing that was computed from their past: those of
-            `fkdiff.steer` carry accounts, which another ancestor would falsify.
+            particles must then be Markov states and hold nothing that was computed from their past, so that the model
+            must be one of functions of one particle: a rewarded one carries a cumulative potential.
         renew: "trace" follows the ancestors; "ancestor" draws the reference a new parent at every step, of probability
             ∝ w^j G_k(x^j, x_k) M_k(x^j, x_k), and weighs it with that parent; "backward" draws the trajectory backwards
             with the same probabilities. "ancestor" by default where there is a `log_transition`, else "trace".
@@ -81,7 +85,7 @@ def conditional(
 
 def trajectory(
     key: Key,
-    model: FeynmanKac,
+    model: Model,
     grid: Array,
     num_particles: int,
     resample: str = "multinomial",
@@ -101,7 +105,18 @@ def _drawn(key: Key, sweep: Sweep) -> Trajectory:
 
 
 def _checked(model, grid, num_particles, resample, log_transition, renew, chunk) -> Sweep:
-    expect("model", model, FeynmanKac, "conditional SMC holds ONE particle to its past, so pass a FeynmanKac")
+    model = arguments.check_model(model, chunk)
+    require(
+        model.independent,
+        f"a {type(model).__name__} moves its particles together, and conditional SMC holds ONE of them to its past: give "
+        "a model whose particles do not see each other, such as fkdiff.smc.freeze(key, model, grid), a FeynmanKac or "
+        "target.feynman_kac(control=False).",
+    )
+    require(
+        model.resampler is None,
+        f"a {type(model).__name__} resamples in its own way, and conditional SMC in another; use moves without "
+        "waste_free.",
+    )
     grid = arguments.check_times(grid, model)
     num_particles = arguments.check_count(num_particles)
     choose("resample", resample, RETAINING)
@@ -116,4 +131,9 @@ def _checked(model, grid, num_particles, resample, log_transition, renew, chunk)
         't1), or use renew="trace", which needs none.',
     )
     choose("renew", renew, RENEWALS)
-    return Sweep(model, grid, log_transition, num_particles, resample, renew, chunk_size(chunk))
+    require(
+        renew == "trace" or isinstance(model, OneParticle),
+        f'renew="{renew}" gives a particle another past, and that of a {type(model).__name__} carries its own along; use '
+        'renew="trace", without log_transition.',
+    )
+    return Sweep(model, grid, log_transition, num_particles, resample, renew)

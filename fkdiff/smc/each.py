@@ -11,10 +11,10 @@ import jax.numpy as jnp
 
 from fkdiff.core import Array, Key, PyTree, one_key, particle_keys, require
 from fkdiff.smc import arguments
-from fkdiff.smc.engine import Model
+from fkdiff.smc.model import Model
 from fkdiff.smc.resampling import Resampler
 from fkdiff.smc.result import SMCResult
-from fkdiff.smc.run import trajectory
+from fkdiff.smc.run import unchecked
 
 
 def run_each(
@@ -41,7 +41,7 @@ def run_each(
         grid: Times shared by all, (K + 1,).
         num_particles: N of each population.
         resample: A resampler; `adaptive(systematic, 0.5)` by default.
-        chunk: Particles per model call, for a `FeynmanKac`.
+        chunk: As in `run_smc`.
         collect: As in `run_smc`.
         on_nan: As in `run_smc`.
 
@@ -70,7 +70,9 @@ def run_each(
 def _run(keys, build, conditions, grid, num_particles, resample, chunk, collect, on_nan) -> SMCResult:
     def one(row):
         key, condition = row
-        return trajectory(key, build(condition), grid, num_particles, resample, chunk, collect, on_nan)
+        model = arguments.check_model(build(condition), chunk)
+        rule = arguments.check_resampler(resample, model)
+        return unchecked(key, model, grid, num_particles, rule, collect, on_nan)
 
     return jax.lax.map(one, (keys, conditions))
 

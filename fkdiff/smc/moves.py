@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Kernel, Key, LogDensity, PyTree, chunked_vmap, particle_keys, require
+from fkdiff.core import Array, Kernel, Key, LogDensity, PyTree, acceptance_of, chunked_vmap, particle_keys, require
 from fkdiff.smc.tuning import Setting, Tuned, adapted, flat, inverse_mass, squared_jump
 
 
@@ -196,7 +196,7 @@ def advance(kernel: Kernel, key: Key, states: Any, chunk: int | None) -> tuple[A
     count = jax.tree.leaves(states)[0].shape[0]
     states, infos = chunked_vmap(kernel.step, chunk)(particle_keys(key, count), states)
     zero = jnp.zeros((), jnp.result_type(float))
-    probability = getattr(infos, "acceptance_prob", None)
+    probability = acceptance_of(infos)
     return states, zero + (1.0 if probability is None else jnp.mean(probability).astype(zero.dtype)), infos
 
 

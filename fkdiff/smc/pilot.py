@@ -1,54 +1,72 @@
-"""A schedule from a pilot run: temperatures, step sizes, masses and numbers of moves, frozen.
+"""Whatever a model chooses from its population, taken from a pilot run and fixed.
 
-What was chosen from one population is fixed for the next, so that no particle moves another and Ẑ is unbiased again.
+What was chosen from one population is fixed for the next, so that no particle moves another and Ẑ is unbiased.
 """
 
 from __future__ import annotations
 
-import jax.numpy as jnp
-import numpy as np
+from typing import TypeVar
 
-from fkdiff.core import Array, Key, check, expect, require, traced
-from fkdiff.smc.moves import Frozen, Moves
-from fkdiff.smc.run import run_smc
-from fkdiff.smc.tempering import Tempered
-from fkdiff.smc.tuning import Tuned
+import equinox as eqx
+import jax
+
+from fkdiff.core import Array, FkdiffError, Key, Status, concrete, one_key, require
+from fkdiff.core.keys import Use, stream
+from fkdiff.core.status import SENTENCES
+from fkdiff.smc import arguments
+from fkdiff.smc.model import Model, Pilot
+from fkdiff.smc.run import observed
+
+M = TypeVar("M", bound=Model)
 
 
-def freeze(key: Key, model: Tempered, grid: Array, num_particles: int = 1024) -> tuple[Tempered, Array]:
-    """(model, temperatures): what an adaptive model chose in one pilot run, fixed.
+def freeze(key: Key, model: M, grid: Array, num_particles: int = 1024) -> M:
+    """The model as composed (with its rewards), its choices fixed as functions of time by one pilot run.
 
-        frozen, temperatures = fkdiff.smc.freeze(pilot_key, model, grid)
-        out = fkdiff.run_smc(key, frozen, temperatures, num_particles)      # E Ẑ = Z
+        frozen = fkdiff.smc.freeze(pilot_key, model, grid)
+        out = fkdiff.run_smc(key, frozen, grid)               # E Ẑ = Z up to time steps, for every N
 
-    Use another key for the run than for the pilot.
+    Fixed are the control of a corrector, an adaptive ramp, and the temperatures, step sizes, masses and numbers of
+    moves of a tempering sampler. A control that is fitted to the population that it moves biases log Z by O(1/N) and
+    couples the particles, which no error bar of a single run can see; one that is fixed in advance does neither, so
+    that `log_normalizer_error` and `expectation` are right. Moves after an adaptive resampling still leave a bias of
+    O(1/N), since they come only to populations whose ESS was low: a corrector with noise makes none, and without noise
+    `refresh=0` leaves them out.
 
     Args:
-        key: The pilot's key.
-        model: From `tempering`, with `ess` or with a tuned move.
-        grid: The pilot's times; for an adaptive schedule its length is the most steps it may take.
-        num_particles: Of the pilot; those of the run need not be as many.
+        key: The pilot's; use another one for the run itself.
+        model: Any model that adapts.
+        grid: The pilot's times. What is frozen is linear between them and serves any grid that they span; temperatures
+            are best run on the pilot's own grid.
+        num_particles: N of the pilot; a few hundred per control column are plenty.
 
     Returns:
-        The frozen model, and the temperatures as its grid.
+        A model of the same kind.
 
     Raises:
-        FkdiffError: Nothing of the model adapts, the pilot failed, or this stands inside jit.
+        FkdiffError: Nothing of the model adapts, it asks the host, or the pilot failed.
 
-    Cost: one run.
+    Cost: the pilot's run, and for a corrector one stage more per step.
     """
-    expect("model", model, Tempered, "pass what fkdiff.smc.tempering returns")
-    require(not model.fixed, "nothing of this model adapts to its population; run it as it stands.")
-    out = run_smc(key, model, grid, num_particles)
-    require(not traced(out.log_normalizer), "freeze reads the pilot on the host; call it outside jit.")
-    report = check(out).info.report
-    reached = np.asarray(report.temperature)
-    count = int(np.argmax(reached >= 1)) + 1 if reached.max() >= 1 else reached.size
-    temperatures = jnp.concatenate([jnp.zeros(1, report.temperature.dtype), report.temperature[:count]])
-    move = model.moves.move
-    if isinstance(move, Tuned):
-        move = Frozen(
-            move.make, temperatures[:-1], report.step_size[:count], report.inverse_mass[:count], report.moves[:count]
-        )
-    moves = Moves(move, model.moves.num_moves, model.moves.waste_free)
-    return Tempered(model.density, model.draw, moves, None, model.backwards, model.chunk), temperatures
+    key = one_key(key)
+    model = arguments.check_model(model)  # type: ignore[assignment]
+    grid, num_particles = arguments.check_times(grid, model), arguments.check_count(num_particles)
+    resample = arguments.check_resampler(None, model)
+    pilot, status = _pilot(stream(key, Use.PROBE), model, grid, num_particles, resample)
+    known = concrete(status)
+    if known is not None and int(known) != Status.OK:
+        raise FkdiffError(f"the pilot run failed: {SENTENCES[Status(int(known))]}.")
+    frozen = model.frozen(pilot)
+    require(frozen is not model, "nothing of this model adapts to its population; run it as it stands.")
+    return frozen  # type: ignore[return-value]
+
+
+@eqx.filter_jit
+def _pilot(key: Key, model: Model, grid: Array, num_particles: int, resample) -> tuple[Pilot, Array]:
+    key_run, key_probe = jax.random.split(key)
+
+    def look(particles, log_weights, t):
+        return model.record(key_probe, particles, log_weights, t)
+
+    out = observed(key_run, model, grid, num_particles, resample, look, "error")
+    return Pilot(grid, out.info.report, out.collected), out.info.status

@@ -13,6 +13,7 @@ References: Gilks and Berzuini (2001), resample-move; Chopin (2002).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import equinox as eqx
@@ -36,26 +37,25 @@ from fkdiff.core import (
 )
 from fkdiff.core.keys import Use
 from fkdiff.smc import arguments
-from fkdiff.smc.engine import Model
-from fkdiff.smc.feynman_kac import FeynmanKac, PopulationModel, lift
+from fkdiff.smc.model import Model, Wrapped, count_of
 
 Lens = tuple[Callable[[PyTree], PyTree], Callable[[PyTree, PyTree], PyTree]]
 
 
-class Rejuvenated(eqx.Module):
-    """A population model with moves of a Markov kernel; everything else is the model's own.
+class Rejuvenated(Wrapped):
+    """A model with moves of a Markov kernel; everything else is the model's own.
 
     Attributes:
-        model: What was given.
+        inner: What was given.
         kernel: `kernel(t) -> Kernel` for one position.
-        where: (get, put) between a particle and its position, or None where they are the same array.
+        where: (get, put) between a particle and its position, or None for the model's own positions.
         num_moves: Steps of the kernel at a time.
         when: "resampled" or "always".
         cost: (evaluations, jvps) of one step.
         chunk: Particles per call.
     """
 
-    model: Model
+    inner: Model
     kernel: Callable[[Scalar], Kernel]
     where: Lens | None
     num_moves: int = eqx.field(static=True)
@@ -63,84 +63,68 @@ class Rejuvenated(eqx.Module):
     cost: tuple[int, int] = eqx.field(static=True)
     chunk: int | None = eqx.field(static=True)
 
-    @property
-    def population(self) -> PopulationModel:
-        """The model over a whole population."""
-        return lift(self.model, self.chunk if isinstance(self.model, FeynmanKac) else None)
+    def within(self, inner: Model) -> Rejuvenated:
+        return dataclasses.replace(self, inner=inner)
 
-    @property
-    def fixed_start(self) -> bool:
-        """Whether the first population can be drawn only at the model's first time: always, of one particle's model."""
-        return isinstance(self.model, FeynmanKac) or getattr(self.model, "fixed_start", False)
-
-    @property
-    def time_range(self) -> tuple[Array, Array] | None:
-        """Where the model lives in time."""
-        return getattr(self.model, "time_range", None)
-
-    def initial(self, key, num_particles, t):
-        """The model's first population."""
-        return self.population.initial(key, num_particles, t)
+    def chunked(self, chunk):
+        return dataclasses.replace(self, inner=self.inner.chunked(chunk), chunk=chunk)
 
     def move(self, key, particles, log_weights, t0, t1):
         """The model's own move, after those of the kernel if they are always made."""
         if self.when == "resampled":
-            return self.population.move(key, particles, log_weights, t0, t1)
+            return self.inner.move(key, particles, log_weights, t0, t1)
         particles = self.moved(stream(key, Use.REFRESH), particles, t0)
-        particles, increments, info = self.population.move(key, particles, log_weights, t0, t1)
-        evaluations, jvps = self.refresh_cost
+        particles, increments, info = self.inner.move(key, particles, log_weights, t0, t1)
+        evaluations, jvps = self._cost_of_moves
         return particles, increments, info._replace(evaluations=info.evaluations + evaluations, jvps=info.jvps + jvps)
 
     @property
-    def final(self) -> Callable | None:
-        """The model's last potential."""
-        return getattr(self.population, "final", None)
+    def recounts(self) -> bool:
+        """A kernel moved the particle between its record and its move, so that the record alone knows the increment."""
+        return False
 
-    @property
-    def extract(self) -> Callable | None:
-        """What the model makes of its particles at the end."""
-        return getattr(self.population, "extract", None)
+    def increment(self, previous, particle, recorded, t0, t1):
+        return Model.increment(self, previous, particle, recorded, t0, t1)
+
+    def refresh(self, key, particles, t):
+        """The moves, in place of the model's own, where they follow a resampling."""
+        return self.moved(key, particles, t) if self.when == "resampled" else particles
 
     @property
     def refresh_cost(self) -> tuple[int, int]:
-        """(evaluations, jvps) per particle of `num_moves` steps: the start of the kernel counts as one more step."""
+        """(evaluations, jvps) per particle of what follows a resampling."""
+        return self._cost_of_moves if self.when == "resampled" else (0, 0)
+
+    @property
+    def _cost_of_moves(self) -> tuple[int, int]:
+        """The start of the kernel counts as one more step."""
         evaluations, jvps = self.cost
         return (self.num_moves + 1) * evaluations, (self.num_moves + 1) * jvps
 
-    @property
-    def refresh(self) -> Callable | None:
-        """The moves, where the engine is to make them after a resampling."""
-        return self.moved if self.when == "resampled" else None
-
     def moved(self, key: Key, particles: PyTree, t: Array) -> PyTree:
         """`num_moves` steps of `kernel(t)` at every particle, each with a key of its own."""
-        get, put = self._lens(particles)
         kernel = self.kernel(t)
         expect("kernel(t)", kernel, Kernel, "return fkdiff.Kernel(init, step), such as those of fkdiff.mcmc")
 
-        def one(particle_key, particle):
-            first = kernel.init(jax.random.fold_in(particle_key, 0), get(particle))
+        def one(particle_key, position):
+            first = kernel.init(jax.random.fold_in(particle_key, 0), position)
 
             def step(state, number):
                 return kernel.step(jax.random.fold_in(particle_key, number), state)[0], None
 
             last, _ = jax.lax.scan(step, first, jnp.arange(1, self.num_moves + 1))
-            return put(particle, last.position)
+            return last.position
 
-        count = jax.tree.leaves(particles)[0].shape[0]
-        moved = chunked_vmap(one, self.chunk)(particle_keys(key, count), particles)
+        keys = particle_keys(key, count_of(particles))
+        if self.where is None:
+            positions = chunked_vmap(one, self.chunk)(keys, self.inner.position(particles))
+            moved = self.inner.replaced(particles, positions, t)
+        else:
+            get, put = self.where
+            positions = chunked_vmap(lambda k, particle: one(k, get(particle)), self.chunk)(keys, particles)
+            moved = chunked_vmap(put, self.chunk)(particles, positions)
         arguments.check_moved(particles, moved)
         return moved
-
-    def _lens(self, particles: PyTree) -> Lens:
-        leaves = len(jax.tree.leaves(particles))
-        require(
-            self.where is not None or leaves == 1,
-            f"a particle of this model is a {type(particles).__name__} of {leaves} arrays, and a kernel moves a "
-            "position: pass where=(get, put), with position = get(particle) and particle = put(particle, position), "
-            "where put recomputes whatever depends on the position.",
-        )
-        return self.where or (lambda particle: particle, lambda particle, position: position)
 
 
 def rejuvenated(
@@ -159,14 +143,14 @@ def rejuvenated(
     density is unknown.
 
     Args:
-        model: A `FeynmanKac` or any population model, such as `target.feynman_kac()`.
+        model: Any `Model`, such as `target.feynman_kac()`. Around a rewarded one the kernel moves the inner particle and
+            leaves the cumulative potential as it is, which is exact: rejuvenating first and rewarding then is the same.
         kernel: `kernel(t) -> Kernel`, invariant for the law of the weighted population at t: for a corrector the one
             made from `lambda x: target.log_density(x, t)`. It is asked at t0 of the step.
         num_moves: Steps of the kernel at a time.
         where: (get, put): `get(particle) -> position`, `put(particle, position) -> particle`. Needed where a particle
-            is more than one array. `put` must recompute what the particle knows about its position; where the particle
-            carries accounts of its past (`fkdiff.steer`), p̃_t is a law of both, and a kernel that moves one
-            of them must be invariant for that law.
+            is more than one array and the model cannot replace positions itself. `put` must compute anew what the
+            particle knows about its position, and leave a cumulative potential (of `fkdiff.smc.rewarded`) as it is.
         when: "resampled" moves after resamplings only: cheap, and exact where the times of resampling are fixed in
             advance (`systematic` or `within(systematic, ...)` without `adaptive`); else log Z has a bias of order 1/N.
             "always" moves before every step, resampled or not: exact for every N and every rule.
@@ -174,7 +158,7 @@ def rejuvenated(
         chunk: Particles per call.
 
     Returns:
-        `Rejuvenated`, a population model for `run_smc` and `replicate`.
+        `Rejuvenated`, a model for every driver and combinator.
 
     Raises:
         FkdiffError: An argument is wrong; inside a run, a particle of several arrays without `where`.
@@ -183,7 +167,7 @@ def rejuvenated(
 
     References: Gilks and Berzuini (2001); Del Moral, Doucet and Jasra (2006), section 3.3.
     """
-    arguments.lifted(model, None)
+    model = arguments.check_model(model, host=True)
     chunk = chunk_size(chunk)
     require(
         not isinstance(kernel, Kernel),

@@ -10,15 +10,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core import Array, Key, PyTree, Status, concrete, enough_memory, one_key, particle_keys, require, whole
+from fkdiff.core import (
+    Array,
+    Key,
+    PyTree,
+    Status,
+    checkpoint_segments,
+    concrete,
+    enough_memory,
+    one_key,
+    particle_keys,
+    require,
+    whole,
+)
 from fkdiff.smc import arguments
-from fkdiff.smc.engine import Model
 from fkdiff.smc.estimate import Estimate
 from fkdiff.smc.expectation import expectation
 from fkdiff.smc.health import problems as problems_of_one
+from fkdiff.smc.model import Model
 from fkdiff.smc.resampling import Resampler
 from fkdiff.smc.result import SMCResult
-from fkdiff.smc.run import trajectory
+from fkdiff.smc.run import unchecked
 from fkdiff.smc.weights import ess, log_mean_exp, normalized
 
 DOMINANT = 0.5
@@ -134,6 +146,7 @@ def replicate(
     chunk: int | None = None,
     collect: Callable[..., Any] | None = None,
     on_nan: str = "error",
+    checkpoint: int | None = None,
 ) -> Replicates:
     """Runs `num_populations` independent populations, one after the other, compiled once.
 
@@ -148,14 +161,15 @@ def replicate(
         grid: Times, (K + 1,).
         num_particles: N of each population.
         resample: A resampler; `adaptive(systematic, 0.5)` by default.
-        chunk: Particles per model call, for a `FeynmanKac`.
+        chunk: As in `run_smc`.
         collect: As in `run_smc`.
         on_nan: As in `run_smc`.
+        checkpoint: As in `run_smc`.
 
     Returns:
         `Replicates`: `.evidence`, `.expectation(f)`, `.runs`. Memory: n final populations.
     """
-    key = one_key(key)
+    key, model = one_key(key), arguments.check_model(model, chunk)
     arguments.check_functions(resample, collect)
     num_populations = whole("num_populations", num_populations, 2, "for one population use run_smc")
     grid = arguments.check_times(grid, model)
@@ -164,13 +178,15 @@ def replicate(
     on_nan = arguments.check_choice(on_nan)
     keys = particle_keys(key, num_populations)
     with enough_memory(f"num_particles={num_particles}"):
-        return Replicates(_run(keys, model, grid, num_particles, resample, chunk, collect, on_nan))
+        return Replicates(
+            _run(keys, model, grid, num_particles, resample, collect, on_nan, checkpoint_segments(checkpoint))
+        )
 
 
 @eqx.filter_jit
-def _run(keys, model, grid, num_particles, resample, chunk, collect, on_nan) -> SMCResult:
+def _run(keys, model, grid, num_particles, resample, collect, on_nan, checkpoint) -> SMCResult:
     def one(key):
-        return trajectory(key, model, grid, num_particles, resample, chunk, collect, on_nan)
+        return unchecked(key, model, grid, num_particles, resample, collect, on_nan, checkpoint)
 
     return jax.lax.map(one, keys)
 

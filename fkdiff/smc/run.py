@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from fkdiff.core import Array, Key, checkpoint_segments, enough_memory, one_key, scan
 from fkdiff.smc import arguments, engine
-from fkdiff.smc.engine import Model
+from fkdiff.smc.model import Model
 from fkdiff.smc.resampling import Resampler
 from fkdiff.smc.result import SMCResult
 from fkdiff.smc.weights import ess
@@ -32,11 +32,11 @@ def run_smc(
 
     Args:
         key: One typed key. Random numbers belong to (step, use, particle index): the same under any `chunk`.
-        model: A `FeynmanKac` (for one particle) or any population model, such as `target.feynman_kac()`.
+        model: Any `Model`: a `FeynmanKac`, a `Population`, `target.feynman_kac()`, `fkdiff.steer(...)`, ….
         grid: Times in strictly increasing order, (K + 1,); `fkdiff.grid` makes them.
         num_particles: N, at least 2.
         resample: A resampler; `adaptive(systematic, 0.5)` by default.
-        chunk: Particles per model call, for a `FeynmanKac`; bounds memory and changes at most the last bit of a sum.
+        chunk: Particles per model call; bounds memory and changes at most the last bit of a sum.
         collect: `collect(particles, log_weights, t)`, called at every grid time on what `out.particles` would hold;
             stacked along a leading axis of K + 1 in `out.collected`. Only the last population is kept otherwise.
         on_nan: "error" lets a NaN weight fail the run with its step, count and first index; "kill" gives it weight
@@ -58,37 +58,38 @@ def run_smc(
 
     References: Del Moral (2004), chapter 11; Chopin and Papaspiliopoulos (2020), chapter 10.
     """
-    key = one_key(key)
+    key, model = one_key(key), arguments.check_model(model, chunk)
     arguments.check_functions(resample, collect)
     grid = arguments.check_times(grid, model)
     num_particles = arguments.check_count(num_particles)
     resample = arguments.check_resampler(resample, model)
     on_nan = arguments.check_choice(on_nan)
     with enough_memory(f"num_particles={num_particles}"):
-        return _run(key, model, grid, num_particles, resample, chunk, collect, on_nan, checkpoint_segments(checkpoint))
+        return _run(key, model, grid, num_particles, resample, collect, on_nan, checkpoint_segments(checkpoint))
 
 
-def trajectory(key, model, grid, num_particles, resample, chunk, collect, on_nan, checkpoint=None) -> SMCResult:
+def unchecked(key, model, grid, num_particles, resample, collect, on_nan, checkpoint=None) -> SMCResult:
     """`run_smc` without argument checks or compilation, for drivers that compile around it."""
-    model = arguments.lifted(model, chunk)
-    resample = arguments.check_resampler(None, model) if resample is None else resample
-    extract = getattr(model, "extract", None)
 
-    def snapshot(state, t):
-        if collect is None:
-            return None
-        particles = state.particles if extract is None else extract(state.particles)
-        return collect(particles, state.log_weights, t)
+    def look(particles, log_weights, t):
+        return None if collect is None else collect(model.extract(particles, t), log_weights, t)
+
+    return observed(key, model, grid, num_particles, resample, look, on_nan, checkpoint)
+
+
+def observed(key, model, grid, num_particles, resample, look, on_nan, checkpoint=None) -> SMCResult:
+    """The scan itself; `look(particles, log_weights, t)` sees whole particles at every grid time."""
 
     def body(state, interval):
         t0, t1 = interval
         state, info = engine.step(key, model, state, t0, t1, resample, on_nan)
-        return state, (info, snapshot(state, t1))
+        return state, (info, look(state.particles, state.log_weights, t1))
 
-    first = engine.init(key, model, num_particles, grid[0], on_nan=on_nan)
+    first = engine.init(key, model, num_particles, grid[0], on_nan)
     state, (steps, rest) = scan(body, first, (grid[:-1], grid[1:]), checkpoint)
-    joined = jax.tree.map(lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b]), snapshot(first, grid[0]), rest)
+    start = look(first.particles, first.log_weights, grid[0])
+    joined = jax.tree.map(lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b]), start, rest)
     return engine.finish(model, state, grid, ess(first.log_weights), steps, resample, joined, on_nan)
 
 
-_run = eqx.filter_jit(trajectory)
+_run = eqx.filter_jit(unchecked)

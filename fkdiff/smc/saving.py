@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
 from fkdiff.core import PyTree
 from fkdiff.errors import FkdiffError, require
@@ -99,10 +100,13 @@ def _whole(out: SMCResult) -> SMCResult:
 
 def _step(key: Any) -> str | int:
     """One step of a key path: a name or a position."""
-    for attribute in ("name", "key", "idx"):
-        if hasattr(key, attribute):
-            value = getattr(key, attribute)
-            return int(value) if isinstance(value, int | np.integer) else str(value)
+    match key:
+        case GetAttrKey():
+            return key.name
+        case SequenceKey():
+            return key.idx
+        case DictKey() | FlattenedIndexKey():
+            return int(key.key) if isinstance(key.key, int | np.integer) else str(key.key)
     return str(key)
 
 

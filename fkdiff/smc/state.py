@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from fkdiff.core import Array, PyTree, Status
-from fkdiff.smc.feynman_kac import MoveInfo
+from fkdiff.smc.model import MoveInfo
 from fkdiff.smc.weights import compensated_add
 
 

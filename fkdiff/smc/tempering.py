@@ -13,6 +13,7 @@ References: Neal (2001); Chopin (2002); Del Moral, Doucet and Jasra (2006), sect
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -40,8 +41,8 @@ from fkdiff.core import (
     worst,
 )
 from fkdiff.core.keys import Use
-from fkdiff.smc.feynman_kac import SLACK, MoveInfo, on_time
-from fkdiff.smc.moves import Moved, Moves, fixed_moves
+from fkdiff.smc.model import SLACK, Model, MoveInfo, Pilot, on_time
+from fkdiff.smc.moves import Frozen, Moved, Moves, fixed_moves
 from fkdiff.smc.temperatures import next_temperature
 from fkdiff.smc.tuning import Tuned
 from fkdiff.smc.waste_free import Blocks
@@ -79,15 +80,28 @@ class TemperingReport(NamedTuple):
     inverse_mass: Array
 
 
-class Tempered(eqx.Module):
-    """See `tempering`: a population model for `run_smc` and `replicate`.
+class Schedule(NamedTuple):
+    """Temperatures fixed in advance.
+
+    Attributes:
+        times: Increasing, (M,).
+        temperatures: λ at each, (M,).
+    """
+
+    times: Array
+    temperatures: Array
+
+
+class Tempered(Model):
+    """See `tempering`.
 
     Attributes:
         density: log prior and log likelihood, as terms.
         draw: `draw(key) -> position` from the law at the first temperature.
         moves: How to move a population at one temperature.
-        ess: Share of CESS to keep at each step; None where the grid holds the temperatures.
-        backwards: Whether λ = 1 − t, from the target to the prior.
+        ess: Share of CESS to keep at each step; None where the temperatures are known.
+        schedule: Temperatures at times; None where the grid holds the temperatures themselves.
+        backwards: Whether the schedule runs from the target to the prior.
         chunk: Particles per call.
     """
 
@@ -95,13 +109,14 @@ class Tempered(eqx.Module):
     draw: Callable[[Key], PyTree]
     moves: Moves
     ess: Array | None
+    schedule: Schedule | None
     backwards: bool = eqx.field(static=True)
     chunk: int | None = eqx.field(static=True)
 
-    fixed_start = True
-    final = None
-    refresh = None
-    refresh_cost = (0, 0)
+    @property
+    def fixed_start(self) -> bool:
+        """Exact draws exist at the first temperature only."""
+        return True
 
     @property
     def time_range(self) -> tuple[Array, Array]:
@@ -109,18 +124,57 @@ class Tempered(eqx.Module):
         return jnp.zeros(()), jnp.ones(())
 
     @property
-    def fixed(self) -> bool:
+    def independent(self) -> bool:
         """Whether nothing is chosen from the population."""
-        return self.ess is None and not isinstance(self.moves.move, Tuned)
+        return self.ess is None and not isinstance(self.moves.move, Tuned) and self.moves.waste_free is None
+
+    @property
+    def default_potential(self) -> str:
+        """Every move leaves its law invariant, so that a reward on the way only adds noise."""
+        return "terminal"
 
     @property
     def resampler(self) -> Blocks | None:
         """Waste-free moves have their own."""
         return None if self.moves.waste_free is None else Blocks(self.moves.waste_free)
 
-    def extract(self, particles: Walker) -> PyTree:
+    def chunked(self, chunk: int | None) -> Tempered:
+        return dataclasses.replace(self, chunk=chunk)
+
+    def extract(self, particles: Walker, t: Array) -> PyTree:
         """The positions."""
         return particles.state.position
+
+    def position(self, particles: Walker) -> PyTree:
+        return particles.state.position
+
+    def replaced(self, particles: Walker, positions: PyTree, t: Array) -> Walker:
+        """Kernel states at other positions, whatever else they hold unchanged; one evaluation each."""
+        evaluation = chunked_vmap(self.density.evaluate, self.chunk)(positions)
+        return particles._replace(state=particles.state._replace(position=positions, evaluation=evaluation))
+
+    def estimate(self, key: Key, particles: Walker, t: Array, num: int) -> PyTree:
+        """Where a particle stands is the best guess at where it ends; draws are copies of it."""
+        positions = particles.state.position
+        if num == 0:
+            return positions
+        return jax.tree.map(lambda leaf: jnp.repeat(leaf[:, None], num, axis=1), positions)
+
+    def record(self, key: Key, particles: Walker, log_weights: Array, t: Array) -> Array:
+        """The temperature."""
+        return particles.temperature[0]
+
+    def frozen(self, pilot: Pilot) -> Tempered:
+        """Temperatures, step sizes, masses and numbers of moves as they were in the pilot."""
+        move, report = self.moves.move, pilot.reports
+        if self.ess is None and not isinstance(move, Tuned):
+            return self
+        if isinstance(move, Tuned):
+            used = pilot.records[:-1]
+            move = Frozen(move.make, used, report.step_size, report.inverse_mass, report.moves)
+        moves = Moves(move, self.moves.num_moves, self.moves.waste_free)
+        schedule = Schedule(pilot.times, pilot.records)
+        return dataclasses.replace(self, moves=moves, ess=None, schedule=schedule)
 
     def at(self, temperature: Array) -> LogDensity:
         """log γ_λ, unnormalised."""
@@ -136,7 +190,7 @@ class Tempered(eqx.Module):
         keys = particle_keys(stream(key, Use.MOVE), num_particles)
         states = chunked_vmap(kernel.init, self.chunk)(keys, draws)
         require(
-            all(hasattr(states, name) for name in ("position", "evaluation")),
+            isinstance(states, tuple) and {"position", "evaluation"} <= set(type(states).__annotations__),
             f"the kernel's state is a {type(states).__name__} without .position and .evaluation, which tempering "
             "carries from one temperature to the next; use a kernel of fkdiff.mcmc, or build the state by "
             "fkdiff.core.LogDensity.evaluate.",
@@ -149,7 +203,7 @@ class Tempered(eqx.Module):
         """Moves at the present temperature, then weighs up to the next."""
         now = particles.temperature[0]
         exact = t0 <= SLACK  # nothing to gain where the draws are exact, or where nothing is left to do
-        still = exact | (now >= 1) if self.ess is not None else exact
+        still = exact if self._grid_is_schedule else exact | (now >= 1)
         moved = self._moved(stream(key, Use.MOVE), particles, log_weights, now, still)
         likelihoods = moved.states.evaluation.values[1].astype(log_weights.dtype)
         later = self._read(t1) if self.ess is None else next_temperature(log_weights, likelihoods, now, self.ess)
@@ -162,9 +216,14 @@ class Tempered(eqx.Module):
         report = TemperingReport(later, moved.acceptance, moved.step_size, moved.moves, moved.inverse_mass)
         return walkers, increments, MoveInfo(evaluations=moved.evaluations, status=status, report=report)
 
+    @property
+    def _grid_is_schedule(self) -> bool:
+        return self.ess is None and (self.schedule is None or self.backwards)
+
     def _read(self, t: Array) -> Array:
         """The temperature that a time stands for."""
-        return 1 - t if self.backwards else t
+        t = 1 - t if self.backwards else t
+        return t if self.schedule is None else jnp.interp(t, *self.schedule)
 
     def _kernel(self, temperature: Array, setting: Any) -> Kernel:
         kernel = self.moves.kernel(self.at(temperature), setting)
@@ -251,4 +310,5 @@ def tempering(
         waste_free = whole("waste_free", waste_free, 2, "the positions kept of every chain, the start included")
     share = None if ess is None else number("ess", ess, 1e-3, 0.9999, "a share of the particles, strictly in (0, 1)")
     moves = fixed_moves(move, num_moves, waste_free)
-    return Tempered(log_density(log_prior, log_likelihood), sample_prior, moves, share, False, chunk_size(chunk))
+    density = log_density(log_prior, log_likelihood)
+    return Tempered(density, sample_prior, moves, share, None, False, chunk_size(chunk))

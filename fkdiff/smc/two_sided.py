@@ -13,6 +13,7 @@ References: Bennett (1976), eq. 12; Crooks (1999); Grosse, Ghahramani and Adams 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import equinox as eqx
@@ -23,6 +24,7 @@ from fkdiff.core import Array, Key, PyTree, concrete, expect, require
 from fkdiff.smc.estimate import Estimate
 from fkdiff.smc.result import SMCResult
 from fkdiff.smc.tempering import Tempered
+from fkdiff.smc.tuning import Tuned
 
 HALVINGS = 60
 
@@ -43,15 +45,11 @@ def backwards(model: Tempered, sample_target: Callable[[Key], PyTree]) -> Temper
     expect("model", model, Tempered, "pass what fkdiff.smc.tempering returns")
     require(callable(sample_target), f"sample_target={sample_target!r} is not a function; pass sample_target(key).")
     require(
-        model.fixed,
+        model.ess is None and not isinstance(model.moves.move, Tuned),
         "the model chooses temperatures or step sizes from its population, and its reverse would choose others; "
-        "freeze it first: model, grid = fkdiff.smc.freeze(key, model, grid, num_particles).",
+        "freeze it first: model = fkdiff.smc.freeze(key, model, grid, num_particles).",
     )
-    return eqx.tree_at(lambda m: m.draw, _reversed(model), sample_target)
-
-
-def _reversed(model: Tempered) -> Tempered:
-    return Tempered(model.density, model.draw, model.moves, None, not model.backwards, model.chunk)
+    return dataclasses.replace(model, draw=sample_target, backwards=not model.backwards)
 
 
 class TwoSided(eqx.Module):

@@ -20,10 +20,22 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key, LogDensity, PyTree, Scalar, concrete, log_density, number, require, stream
+from fkdiff.core import (
+    Array,
+    Key,
+    LogDensity,
+    PyTree,
+    Scalar,
+    chunked_vmap,
+    concrete,
+    log_density,
+    number,
+    require,
+    stream,
+)
 from fkdiff.core.density import Evaluation
 from fkdiff.core.keys import Use
-from fkdiff.smc.feynman_kac import FeynmanKac
+from fkdiff.smc.one_particle import OneParticle
 
 
 class Walk(NamedTuple):
@@ -33,18 +45,45 @@ class Walk(NamedTuple):
     evaluation: Evaluation
 
 
-class Unadjusted(eqx.Module):
-    """The moves and potentials of `unadjusted`.
+class Unadjusted(OneParticle):
+    """See `unadjusted`.
 
     Attributes:
         density: log prior and log likelihood, as terms.
-        draw: `draw(key) -> position` from the prior.
+        sample: `sample(key) -> position` from the prior.
         step_size: h at equally spaced times in [0, 1], (M,).
     """
 
     density: LogDensity
-    draw: Callable[[Key], PyTree]
+    sample: Callable[[Key], PyTree]
     step_size: Array
+    chunk: int | None = eqx.field(static=True, default=None, kw_only=True)
+
+    @property
+    def time_range(self) -> tuple[Array, Array]:
+        """Times are temperatures."""
+        return jnp.zeros(()), jnp.ones(())
+
+    @property
+    def cost(self) -> tuple[int, int]:
+        return 1, 0
+
+    def shown(self, particle: Walk) -> PyTree:
+        """The position."""
+        return particle.position
+
+    def estimated(self, key: Key, particle: Walk, t: Array, num: int) -> PyTree:
+        """Where a particle stands is the best guess at where it ends; draws are copies of it."""
+        if num == 0:
+            return particle.position
+        return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num, *leaf.shape)), particle.position)
+
+    def position(self, particles: Walk) -> PyTree:
+        return particles.position
+
+    def replaced(self, particles: Walk, positions: PyTree, t: Array) -> Walk:
+        """One evaluation each."""
+        return chunked_vmap(lambda x: Walk(x, self.density.evaluate(x)), self.chunk)(positions)
 
     def at(self, t: Array) -> LogDensity:
         """log γ_λ at λ = t."""
@@ -55,16 +94,16 @@ class Unadjusted(eqx.Module):
         count = self.step_size.shape[0]
         return self.step_size[0] if count == 1 else jnp.interp(t, jnp.linspace(0.0, 1.0, count), self.step_size)
 
-    def initial(self, key: Key):
+    def draw(self, key: Key):
         """An exact draw; G_0 = 1."""
-        position = self.draw(key)
+        position = self.sample(key)
         evaluation = self.density.evaluate(position)
         return Walk(position, evaluation), jnp.zeros_like(evaluation.values[0])
 
-    def propose(self, key: Key, walk: Walk, t0: Array, t1: Array) -> Walk:
+    def propose(self, key: Key, particle: Walk, t0: Array, t1: Array) -> Walk:
         """One Langevin step at the new temperature."""
         h = self.step(t1)
-        drifted = self._drifted(walk, t1)
+        drifted = self._drifted(particle, t1)
         leaves, tree = jax.tree.flatten(drifted)
         keys = jax.random.split(stream(key, Use.NOISE), len(leaves))
         noisy = [
@@ -74,11 +113,11 @@ class Unadjusted(eqx.Module):
         position = jax.tree.unflatten(tree, noisy)
         return Walk(position, self.density.evaluate(position))
 
-    def log_potential(self, previous: Walk, walk: Walk, t0: Array, t1: Array) -> Array:
+    def log_potential(self, previous: Walk, particle: Walk, t0: Array, t1: Array) -> Array:
         """The density gained, times the ratio of the step back to the step made; Gaussian normalisers cancel."""
-        gained = self.at(t1).value(walk.evaluation) - self.at(t0).value(previous.evaluation)
-        back = _squared(previous.position, self._drifted(walk, t1))
-        forth = _squared(walk.position, self._drifted(previous, t1))
+        gained = self.at(t1).value(particle.evaluation) - self.at(t0).value(previous.evaluation)
+        back = _squared(previous.position, self._drifted(particle, t1))
+        forth = _squared(particle.position, self._drifted(previous, t1))
         return gained + (forth - back) / (4 * self.step(t1)).astype(gained.dtype)
 
     def _drifted(self, walk: Walk, t: Array) -> PyTree:
@@ -92,16 +131,12 @@ def _squared(a: PyTree, b: PyTree) -> Array:
     return sum(jax.tree.leaves(jax.tree.map(lambda x, y: jnp.sum((x - y) ** 2), a, b)), jnp.zeros(()))
 
 
-def _position(walk: Walk) -> PyTree:
-    return walk.position
-
-
 def unadjusted(
     log_prior: Callable[[PyTree], Array],
     log_likelihood: Callable[[PyTree], Array],
     sample_prior: Callable[[Key], PyTree],
     step_size: Scalar,
-) -> FeynmanKac:
+) -> Unadjusted:
     """Annealed importance sampling from the prior to prior · likelihood by Langevin steps without acceptances.
 
         model = fkdiff.smc.unadjusted(log_prior, log_likelihood, sample_prior, step_size=jnp.full(8, 0.1))
@@ -117,7 +152,7 @@ def unadjusted(
         step_size: h > 0, in the position's units squared: one for all, or (M,), at M equally spaced times in [0, 1].
 
     Returns:
-        `FeynmanKac`; Ẑ is unbiased for any step sizes, which only decide its variance.
+        `Unadjusted`, a model; Ẑ is unbiased for any step sizes, which only decide its variance.
 
     Raises:
         FkdiffError: An argument is wrong.
@@ -136,8 +171,4 @@ def unadjusted(
     )
     known = concrete(leaf)
     require(known is None or bool((known > 0).all()), f"step_size={known} must be positive; start at about 0.1.")
-    moves = Unadjusted(log_density(log_prior, log_likelihood), sample_prior, leaf)
-    times = (jnp.zeros(()), jnp.ones(()))
-    return FeynmanKac(
-        moves.initial, moves.propose, moves.log_potential, extract=_position, evaluations=1, time_range=times
-    )
+    return Unadjusted(log_density(log_prior, log_likelihood), sample_prior, leaf)

@@ -11,7 +11,7 @@ import equinox as eqx
 import jax
 
 from fkdiff.core import Array, FkdiffError, Key, PyTree, Scalar, concrete, number, require
-from fkdiff.smc.feynman_kac import SLACK
+from fkdiff.smc.model import SLACK
 from fkdiff.smc.resampling import Resampled, Resampler, at, given, unmoved
 
 

@@ -74,14 +74,15 @@ def nonnegative(argument: str, value: Scalar, most: float = float("inf")) -> Arr
     return number(argument, value, 0.0, most, "0 is the deterministic solver")
 
 
-def check_model(pred: Any) -> Predictor:
+def check_model(pred: Any, otherwise: str = "") -> Predictor:
     """Refuses anything but a model."""
     expect(
         "pred",
         pred,
         Predictor,
         "pass a Predictor (fkdiff.targets, Parameterization.predictor, fkdiff.interop, load_predictor); the target of "
-        "a corrector is sampled by run_smc(key, target.feynman_kac(), grid), a distribution has .predictor(path)",
+        "a corrector is sampled by run_smc(key, target.feynman_kac(), grid), a distribution has .predictor(path)"
+        + otherwise,
     )
     return pred
 

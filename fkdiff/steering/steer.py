@@ -7,70 +7,73 @@ from typing import Any
 
 from fkdiff.core import Array, Scalar, choose, number, require
 from fkdiff.discrete import DiscretePredictor, DiscreteTarget, Unmask
+from fkdiff.errors import deprecated
 from fkdiff.prediction import Predictor
-from fkdiff.smc import FeynmanKac
+from fkdiff.smc import Model, Rewarded, rewarded
+from fkdiff.smc.host import HostReward
+from fkdiff.smc.potentials import POTENTIALS, AdaptiveRamp, linear_ramp
+from fkdiff.smc.rewarded import guided
+from fkdiff.smc.values import ValueEstimate, as_estimate
 from fkdiff.solvers import Solver
-from fkdiff.solvers.base import check_model, check_score, check_stochastic
-from fkdiff.solvers.reference import as_reference
-from fkdiff.steering.guesses import GUESSES, Guess
-from fkdiff.steering.host import HostReward, HostSteering
-from fkdiff.steering.particle import Steering
-from fkdiff.steering.potentials import POTENTIALS
-from fkdiff.steering.proposals import PROPOSALS
-from fkdiff.steering.tempered import AdaptiveRamp, Tempered
-from fkdiff.steering.tokens import steer_tokens
+from fkdiff.steering.chain import chain
+from fkdiff.steering.tokens import token_chain
+from fkdiff.steering.twisted import Twisted
 
-
-def linear_ramp(progress: Array) -> Array:
-    """The default ramp: as much of the reward as of the path."""
-    return progress
+# "base": the solver's own step. "twisted": shifted along the gradient of the cumulative potential.
+PROPOSALS = {"base": False, "twisted": True}
 
 
 def steer(
-    pred: Predictor | DiscretePredictor | DiscreteTarget,
-    solver: Solver | Unmask,
-    reward: Callable[[Array], Array] | HostReward,
+    pred: Predictor | DiscretePredictor | DiscreteTarget | Model,
+    solver: Solver | Unmask | None = None,
+    reward: Callable[[Any], Array] | HostReward | None = None,
     ramp: Callable[[Array], Array] | AdaptiveRamp = linear_ramp,
-    potential: str = "difference",
+    potential: str | None = None,
     *,
     strength: Scalar = 1.0,
-    intermediate: str | Guess = "clean",
+    estimate: str | ValueEstimate = "clean",
+    intermediate: str | ValueEstimate | None = None,
     proposal: str = "base",
     reference: tuple[Scalar, Scalar] = (0.0, 1.0),
-) -> Any:
-    """Draws from p_base · e^{strength · reward}, normalised, where p_base is what the solver samples.
+    chunk: int | None = None,
+) -> Rewarded:
+    """Draws from p_base · e^{strength · reward}, normalised, where p_base is what the solver (or the model) samples.
 
-    The reward guides on the way, through a guess at what the end will pay, and is settled exactly at the end: the law
-    is right at any number of steps, for every potential, ramp, guess and proposal. It need not be differentiable.
+    `fkdiff.smc.rewarded(fkdiff.steering.chain(pred, solver), reward, …)`: the reward guides on the way, through an
+    estimate of what the end will pay, and counts exactly at the end. The law is right at any number of steps, for every
+    potential, ramp, estimate and proposal, and Ẑ is unbiased. The reward need not be differentiable, and may be −∞.
 
     Args:
         pred: The model. Or a masked denoiser of tokens, or a target of `fkdiff.discrete`: its solver is
-            `fkdiff.discrete.unmask(order)`, its guess log-mean-exp over completions ("clean": one, "draws": eight), and
-            its grid `jnp.linspace(0, 1, L + 1)`.
+            `fkdiff.discrete.unmask(order)`, its estimate log-mean-exp over completions ("clean": one, "draws": eight),
+            and its grid `jnp.linspace(0, 1, L + 1)`. Or any `fkdiff.smc.Model` without a solver:
+            `steer(target.feynman_kac(), reward=reward)`.
         solver: A stochastic solver (`ddim(eta=1)`, `euler(noise=1)`, `exponential()`). Under a deterministic one
             duplicates would never separate.
         reward: `reward(x) -> scalar` in nats for ONE example, any JAX function or pytree; several by
             `fkdiff.steering.combined`. A Python function of a whole batch, of any kind, by `fkdiff.steering.host`: then
             `fkdiff.drive` runs the model.
-        ramp: `ramp(progress)`, the share of the reward promised so far; progress runs from 0 at t_min to 1 at t_max. Or
+        ramp: `ramp(progress)`, the share of the reward paid so far; progress runs from 0 at t_min to 1 at t_max. Or
             `fkdiff.steering.adaptive_ramp(ess)`: as fast as the ESS allows.
-        potential: What is promised, ρ_k m_k. "difference": m_k = R_k; "max": the largest R so far; "sum": the mean of
-            all R so far; "terminal": nothing before the end.
+        potential: What is paid on the way, ρ_k m_k. "difference" (the default of chains): m_k = R_k; "max": the largest
+            R so far; "sum": the mean of all R so far; "terminal": nothing before the end.
         strength: λ; a leaf.
-        intermediate: R_k. "clean" (`clean_estimate()`), "draws" (`clean_draws(num)`), or `learned(value)`.
+        estimate: R_k. "clean" (`clean_estimate()`), "draws" (`clean_draws(num)`), or `learned(value)`.
+        intermediate: The former name of `estimate`.
         proposal: "base", the solver's own step, or "twisted": shifted along the gradient of ρ_k R_k, with the exact
-            ratio in the weights. Twisted needs a differentiable guess, and promises of "difference".
+            ratio in the weights. Twisted needs a differentiable reward, and the potential "difference".
         reference: Mean and variance of the data at the start.
+        chunk: Particles per model call.
 
     Returns:
-        A `FeynmanKac` model for `run_smc` (a population model under an adaptive ramp; one for `fkdiff.drive` under a
-        host reward), on a grid that starts at the path's t_min. `out.particles` are positions.
+        A model for every driver and combinator (`fkdiff.drive` alone under a host reward), on a grid that starts at the
+        path's t_min. `out.particles` are positions.
 
     Raises:
         FkdiffError: The solver is deterministic, or the reward does not return one number.
 
     Cost: the solver's evaluations, + 1 at the start; the reward is evaluated once per step. "twisted" adds one reverse
-    pass through the model per step; none when the guess is learned.
+    pass through the model per step; none when the value is learned.
 
     Gradients: none through resampling; see `fkdiff.correctors.tilt` for rewards that are differentiable.
 
@@ -80,41 +83,46 @@ def steer(
     """
     require(callable(reward), f"reward={reward!r} is not a function; pass reward(x) -> one number in nats.")
     require(callable(ramp), f"ramp={ramp!r} is not a function; pass ramp(progress), from 0 at t_min to 1 at t_max.")
-    choose("potential", potential, POTENTIALS)
-    if isinstance(pred, DiscretePredictor | DiscreteTarget):
-        return steer_tokens(pred, solver, reward, ramp, potential, strength, intermediate, proposal)
-    pred, solver = check_model(pred), check_stochastic(solver, ", or fkdiff.correctors.tilt, which needs no noise")
-    check_score(pred, "steering by a stochastic solver")
+    potential = potential if potential is None else _named(potential)
     twisted = choose("proposal", proposal, PROPOSALS)
-    guess = intermediate if isinstance(intermediate, Guess) else choose("intermediate", intermediate, GUESSES)()
+    if intermediate is not None:
+        deprecated("intermediate=", "estimate=")
+        estimate = intermediate
+    value = as_estimate(estimate)
+    if isinstance(pred, Model):
+        base = _without_solver(pred, solver, proposal, chunk)
+    elif isinstance(pred, DiscretePredictor | DiscreteTarget):
+        base = token_chain(pred, solver, proposal, chunk)
+    elif twisted:
+        _check_twisted(reward, potential)
+        guidance = Twisted(reward, number("strength", strength, action="it multiplies the reward"), value)  # type: ignore[arg-type]
+        return guided(chain(pred, solver, guidance, reference=reference, chunk=chunk), ramp)  # type: ignore[arg-type]
+    else:
+        base = chain(pred, solver, reference=reference, chunk=chunk)  # type: ignore[arg-type]
+    return rewarded(base, reward, ramp, potential, strength=strength, estimate=value, chunk=chunk)  # type: ignore[arg-type]
+
+
+def _named(potential: str) -> str:
+    choose("potential", potential, POTENTIALS)
+    return potential
+
+
+def _check_twisted(reward: Any, potential: str | None) -> None:
     require(
-        not twisted or potential == "difference",
-        f'proposal="twisted" follows the gradient of the present R, and potential="{potential}" promises another '
-        'amount; use potential="difference".',
+        potential in (None, "difference"),
+        f'proposal="twisted" follows the gradient of the present R, and potential="{potential}" pays another amount; '
+        'use potential="difference".',
     )
-    parts = Steering(
-        pred=pred,
-        solver=solver,
-        reward=reward,
-        strength=number("strength", strength, action="it multiplies the reward"),
-        ramp=ramp,
-        guess=guess,
-        reference=as_reference(reference),
-        potential=potential,
-        twisted=twisted,
+    require(
+        not isinstance(reward, HostReward),
+        'a host reward has no gradient, and proposal="twisted" follows one; use proposal="base".',
     )
-    if isinstance(reward, HostReward):
-        return HostSteering.build(parts)
-    if isinstance(ramp, AdaptiveRamp):
-        return Tempered.build(parts)
-    return FeynmanKac(
-        initial=parts.initial,
-        propose=parts.propose,
-        log_potential=parts.log_potential,
-        log_final=parts.log_final,
-        extract=parts.extract,
-        fault=parts.fault,
-        evaluations=solver.evaluations,
-        jvps=int(twisted and guess.reads_model),
-        time_range=parts.time_range,
+
+
+def _without_solver(model: Model, solver: Any, proposal: str, chunk: int | None) -> Model:
+    require(
+        solver is None and proposal == "base",
+        f'solver={solver!r} and proposal="{proposal}" make the steps of a chain, and a {type(model).__name__} makes its '
+        "own: pass it alone, as in fkdiff.steer(model, reward=reward).",
     )
+    return model if chunk is None else model.chunked(chunk)

@@ -65,7 +65,7 @@ def fit_value(
     depth: int = 2,
     learning_rate: Scalar = 3e-3,
 ) -> Value:
-    """Learns what a reward will pay from plain roll-outs; pass it to `fkdiff.steer(intermediate=learned(value))`.
+    """Learns what a reward will pay from plain roll-outs; pass it to `fkdiff.steer(estimate=learned(value))`.
 
     A bad fit costs variance and never the law.
 

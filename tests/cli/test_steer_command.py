@@ -237,13 +237,13 @@ def test_inverse_problems_write_what_was_seen_and_how_well_it_was_answered(run, 
 )
 def test_a_person_observes(run, tmp_path, operator, shape):
     """From a file; the answer explains it, which no other picture's answer does."""
-    from fkdiff import steering
+    from fkdiff import inverse_problems
     from fkdiff.train.data import digits
 
     seen = (
-        steering.downsample(2, (8, 8))
+        inverse_problems.downsample(2, (8, 8))
         if shape == (4, 4)
-        else steering.blur(np.outer([1, 2, 1], [1, 2, 1]) / 16, (8, 8))
+        else inverse_problems.blur(np.outer([1, 2, 1], [1, 2, 1]) / 16, (8, 8))
     )
     picture = digits("judge").examples[3].reshape(8, 8)
     np.save(tmp_path / "y.npy", np.asarray(seen.apply(picture)))

@@ -58,7 +58,7 @@ WRONG = {
     "negative reference": (lambda: fkc.anneal(PRED, 2.0).with_reference(0.0, -1.0), "variance=-1"),
     "untyped key of a reference": (lambda: fkc.anneal(PRED, 2.0).fitted_reference(0), "typed random key"),
     "untyped key of a pilot": (
-        lambda: fkc.freeze(jax.random.PRNGKey(0), fkc.anneal(PRED, 2.0).feynman_kac(), fk.grid(4, PATH)),
+        lambda: fk.smc.freeze(jax.random.PRNGKey(0), fkc.anneal(PRED, 2.0).feynman_kac(), fk.grid(4, PATH)),
         "typed random key",
     ),
     "witness of nothing": (lambda: fkc.witness(jax.random.key(0), fkc.anneal(PRED, 2.0), None, [[0.0]]), "feynman_kac"),
@@ -73,7 +73,7 @@ WRONG = {
     "no chunk": (lambda: fkc.anneal(PRED, 2.0).feynman_kac(chunk=0), "chunk=0"),
     "no steps": (lambda: fkc.anneal(PRED, 2.0).grid(0), "num_steps=0"),
     "nothing to freeze": (
-        lambda: fkc.freeze(jax.random.key(0), fkc.anneal(PRED, 2.0).feynman_kac(control=False), fk.grid(4, PATH)),
+        lambda: fk.smc.freeze(jax.random.key(0), fkc.anneal(PRED, 2.0).feynman_kac(control=False), fk.grid(4, PATH)),
         "no fitted control",
     ),
     "grid outside": (

@@ -67,25 +67,25 @@ def test_eight_steps_are_exact(name, noise):
 class Jacobianless(finite.FiniteSteps):
     """Densities of y taken for densities of x."""
 
-    def log_potential(self, before, after, t0, t1):
-        change = after.x.size * (jnp.log(self.root(t1)) - jnp.log(self.root(t0)))
-        return super().log_potential(before, after, t0, t1) - change
+    def log_potential(self, previous, particle, t0, t1):
+        change = particle.x.size * (jnp.log(self.root(t1)) - jnp.log(self.root(t0)))
+        return super().log_potential(previous, particle, t0, t1) - change
 
 
 class Forward(finite.FiniteSteps):
     """The move back reads the force where the move began."""
 
-    def log_potential(self, before, after, t0, t1):
-        same = after._replace(score=before.score, gradient=before.gradient)
-        return super().log_potential(before, same, t0, t1)
+    def log_potential(self, previous, particle, t0, t1):
+        same = particle._replace(score=previous.score, gradient=previous.gradient)
+        return super().log_potential(previous, same, t0, t1)
 
 
 class Early(finite.FiniteSteps):
     """Densities at the time of departure."""
 
-    def log_potential(self, before, after, t0, t1):
-        late = self.target.log_density(after.x, t1) - self.target.log_density(after.x, t0)
-        return super().log_potential(before, after, t0, t1) - late
+    def log_potential(self, previous, particle, t0, t1):
+        late = self.target.log_density(particle.x, t1) - self.target.log_density(particle.x, t0)
+        return super().log_potential(previous, particle, t0, t1) - late
 
 
 @pytest.mark.filterwarnings("ignore::fkdiff.FkdiffWarning")

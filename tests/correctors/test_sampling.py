@@ -207,7 +207,7 @@ def replicated_bias(model, path, count=32, runs=2048):
 def test_frozen_control_is_unbiased_where_fitted_control_is_not():
     path = fk.paths.variance_preserving()
     fitted = fkc.anneal(MIXTURE.predictor(path), 2.0).feynman_kac("rk4")
-    frozen = fkc.freeze(jax.random.key(1), fitted, fk.grid(24, path), 1024)
+    frozen = fk.smc.freeze(jax.random.key(1), fitted, fk.grid(24, path), 1024)
     bias, error = replicated_bias(frozen, path)
     # E log Ẑ lies half a variance, 1e-3, below log E Ẑ.
     assert abs(bias) <= 5 * error + 2e-3
@@ -220,7 +220,7 @@ def test_frozen_control_is_unbiased_where_fitted_control_is_not():
 def test_frozen_control_serves_any_grid_and_step():
     truth = GOLDEN["A⁻¹C²"][1]
     fitted = fkc.guidance(C, A, 2.0).feynman_kac()
-    frozen = fkc.freeze(jax.random.key(1), fitted, fk.grid(16, PATH), 512)
+    frozen = fk.smc.freeze(jax.random.key(1), fitted, fk.grid(16, PATH), 512)
     assert frozen.schedule is not None
     assert fitted.schedule is None
     out = fk.check(fk.run_smc(jax.random.key(0), frozen, fk.grid(24, PATH), 4096))

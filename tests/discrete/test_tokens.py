@@ -171,7 +171,7 @@ def test_the_evidence_is_unbiased_for_four_particles():
     ["difference", pytest.param("terminal", marks=pytest.mark.slow), pytest.param("max", marks=pytest.mark.slow)],
 )
 def test_steered_sequences(potential):
-    model = fk.steer(PRED, discrete.unmask(), reward, potential=potential, strength=1.3, intermediate="draws")
+    model = fk.steer(PRED, discrete.unmask(), reward, potential=potential, strength=1.3, estimate="draws")
     check_law(model, Q + 1.3 * host_reward(STATES))
 
 
@@ -221,7 +221,7 @@ def test_ising_from_coin_flips():
     process = discrete.masked(2)
     coins = discrete.denoiser(process, lambda params, tokens, t, cond: jnp.zeros((16, 2)), (), 16)
     model = fk.steer(
-        coins, discrete.unmask("left-to-right"), bonds, strength=CRITICAL, intermediate=fk.steering.clean_draws(32)
+        coins, discrete.unmask("left-to-right"), bonds, strength=CRITICAL, estimate=fk.steering.clean_draws(32)
     )
     many = fk.replicate(KEY, 8, model, jnp.linspace(0.0, 1.0, 17), 4096)
     evidence = many.evidence

@@ -191,7 +191,7 @@ def test_a_final_potential_and_an_extract_belong_to_the_path():
     def built(theta):
         model = build(jnp.array([A, 1.0]))
         return fk.FeynmanKac(
-            model.initial, model.propose, model.log_potential, lambda x: theta * x, extract=lambda x: {"x": x}
+            model.draw, model.propose, model.log_potential, lambda x: theta * x, extract=lambda x: {"x": x}
         )
 
     out = smc.run_smc(jax.random.key(6), gradients.along_paths(built, jnp.array(0.3)), TIMES, 20_000)

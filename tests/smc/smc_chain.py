@@ -14,7 +14,7 @@ import numpy as np
 from fkdiff import smc
 from fkdiff.smc import evidence
 from fkdiff.smc.resampling import Adaptive
-from fkdiff.smc.run import trajectory
+from fkdiff.smc.run import unchecked
 
 STEPS, PARTICLES = 4, 4
 SCHEMES = [smc.multinomial, smc.stratified, smc.systematic, smc.residual]
@@ -73,12 +73,12 @@ MODEL = model()
 
 def _run(keys, population, resample):
     grid = jnp.asarray(GRID)
-    return jax.vmap(lambda key: trajectory(key, population, grid, PARTICLES, resample, None, None, "error"))(keys)
+    return jax.vmap(lambda key: unchecked(key, population, grid, PARTICLES, resample, None, "error"))(keys)
 
 
 def _slope(keys, resample):
     def log_normalizer(theta, key):
-        out = trajectory(key, model(theta), jnp.asarray(GRID), PARTICLES, resample, None, None, "error")
+        out = unchecked(key, model(theta), jnp.asarray(GRID), PARTICLES, resample, None, "error")
         return out.log_normalizer
 
     return jax.vmap(jax.value_and_grad(log_normalizer), (None, 0))(jnp.float32(0.0), keys)

@@ -125,10 +125,10 @@ def test_wrong_links(monkeypatch, renew, bug):
 def test_wrong_ancestor_sampling(monkeypatch, bug):
     right = sweep.Sweep.advance
 
-    def advance(self, key, particles, log_weights, number, t0, t1, reference):
-        moved, increments, chosen, status = right(self, key, particles, log_weights, number, t0, t1, reference)
-        old = self.model.log_potential(jax.tree.map(lambda leaf: leaf[0], particles), reference, t0, t1)
-        return moved, increments.at[0].set(old), chosen, status
+    def advance(self, key, particles, log_weights, number, t0, t1, held):
+        moved, increments, after, chosen, status = right(self, key, particles, log_weights, number, t0, t1, held)
+        old = self.model.log_potential(jax.tree.map(lambda leaf: leaf[0], particles), held[0], t0, t1)
+        return moved, increments, after.at[0].set(old), chosen, status
 
     if bug == "old parent's weight":
         monkeypatch.setattr(sweep.Sweep, "advance", advance)
@@ -276,7 +276,7 @@ def test_chunk_changes_no_bit_and_a_key_decides():
 def test_where_weights_define_no_law_the_trajectory_stays(value, status):
     model, grid = chain.gaussian_model(4)
     broken = smc.FeynmanKac(
-        model.initial, model.propose, lambda a, b, t0, t1: jnp.where(jnp.round(t0) == 2, value, 0.0)
+        model.draw, model.propose, lambda a, b, t0, t1: jnp.where(jnp.round(t0) == 2, value, 0.0)
     )
     position = smc.Trajectory(jnp.arange(5.0), jnp.zeros(()))
     kernel = smc.conditional(broken, grid, 4, log_transition=chain.gaussian_log_transition)
@@ -288,7 +288,7 @@ def test_where_weights_define_no_law_the_trajectory_stays(value, status):
 
 def test_an_impossible_reference_is_left():
     model, grid = chain.gaussian_model(4)
-    bounded = smc.FeynmanKac(model.initial, model.propose, lambda a, b, t0, t1: jnp.where(b < 50, 0.0, -jnp.inf))
+    bounded = smc.FeynmanKac(model.draw, model.propose, lambda a, b, t0, t1: jnp.where(b < 50, 0.0, -jnp.inf))
     kernel = smc.conditional(bounded, grid, 4)
     state, info = kernel.step(KEY, kernel.init(KEY, smc.Trajectory(jnp.full(5, 99.0), jnp.zeros(()))))
     assert int(info.status) == Status.OK

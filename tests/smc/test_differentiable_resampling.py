@@ -152,7 +152,7 @@ def test_derivatives_that_do_not_pass_a_resampling_are_not_refused():
     )
 
     def mean(shift):
-        moved = fk.FeynmanKac(model.initial, lambda key, p, t0, t1: (p[0] + shift, p[1]), model.log_potential)
+        moved = fk.FeynmanKac(model.draw, lambda key, p, t0, t1: (p[0] + shift, p[1]), model.log_potential)
         return smc.run_smc(jax.random.key(0), moved, jnp.arange(4.0), 16, smc.systematic).particles[0].mean()
 
     assert np.isclose(jax.grad(mean)(1.0), 3.0)

@@ -110,7 +110,7 @@ def test_a_second_call_traces_nothing():
     smc.run_smc(KEY, model, GRID, 24, smc.adaptive(smc.systematic, 0.5))
     count = len(walks.TRACES)
     assert count > before
-    changed = eqx.tree_at(lambda m: (m.propose.__self__.sharpness,), model, (jnp.float32(9.0),))
+    changed = eqx.tree_at(lambda m: (m.propose_one.__self__.sharpness,), model, (jnp.float32(9.0),))
     smc.run_smc(jax.random.key(9), changed, GRID * 0.5, 24, smc.adaptive(smc.systematic, 0.7))
     assert len(walks.TRACES) == count
 
@@ -155,7 +155,7 @@ def test_collect_sees_every_time():
     def collect(particles, log_weights, t):
         return {"mean": particles.mean(axis=0), "t": t, "last": log_weights}
 
-    model = eqx.tree_at(lambda m: m.extract, walks.model(), lambda x: 2 * x, is_leaf=lambda x: x is None)
+    model = eqx.tree_at(lambda m: m.extract_one, walks.model(), lambda x: 2 * x, is_leaf=lambda x: x is None)
     out = smc.run_smc(KEY, model, GRID, 64, collect=collect)
     assert out.collected["mean"].shape == (6, 2)
     assert jnp.array_equal(out.collected["t"], GRID)
@@ -199,10 +199,10 @@ def test_chunk_of_a_population_is_refused():
 @pytest.mark.parametrize(
     "name, function, sentence",
     [
-        ("log_potential", lambda a, b, t0, t1: b, r"log_potential of a move has shape \(8, 2\) for 8 particles"),
-        ("log_potential", lambda a, b, t0, t1: jnp.int32(0), "has dtype int32; a log-potential is a floating number"),
-        ("log_final", lambda x: x, r"log_final has shape \(8, 2\)"),
-        ("initial", lambda key: (jnp.zeros(2), jnp.zeros(1)), r"log_g0 of the initial draw has shape \(8, 1\)"),
+        ("potential_one", lambda a, b, t0, t1: b, r"log_potential of a move has shape \(8, 2\) for 8 particles"),
+        ("potential_one", lambda a, b, t0, t1: jnp.int32(0), "has dtype int32; a log-potential is a floating number"),
+        ("final_one", lambda x: x, r"log_final has shape \(8, 2\)"),
+        ("initial_one", lambda key: (jnp.zeros(2), jnp.zeros(1)), r"log_g0 of the initial draw has shape \(8, 1\)"),
     ],
 )
 def test_wrong_shapes_are_refused_in_a_sentence(name, function, sentence):
@@ -231,10 +231,5 @@ def test_moves_that_change_the_particle_are_refused_in_a_sentence(change, senten
 
 
 def test_a_grid_outside_the_model_is_refused():
-    class Bounded(eqx.Module):
-        initial: object = None
-        move: object = None
-        time_range: tuple = (0.2, 0.8)
-
     with pytest.raises(FkdiffError, match=r"outside the model's times \[0.2, 0.8\]"):
-        smc.run_smc(KEY, Bounded(), GRID, 8)
+        smc.run_smc(KEY, smc.Population(None, None, time_range=(0.2, 0.8)), GRID, 8)

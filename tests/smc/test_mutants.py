@@ -9,7 +9,7 @@ import pytest
 
 from fkdiff import smc
 from fkdiff.core import Array
-from fkdiff.smc import ancestors, engine, evidence, feynman_kac, resampling, state
+from fkdiff.smc import ancestors, engine, evidence, one_particle, resampling, state
 from tests.smc import engine_checks
 from tests.smc import resampler_tables as tables
 from tests.smc import smc_chain as chain
@@ -154,20 +154,20 @@ def test_wrong_increments(plant, bug):
 
 @pytest.mark.parametrize("late", [0, 1], ids=["both ends at t0", "both ends at t1"])
 def test_time_index_off_by_one(plant, late):
-    right = feynman_kac._Lifted.move
+    right = one_particle.OneParticle.move
 
     def shifted(self, key, particles, log_weights, t0, t1):
         t = (t0, t1)[late]
         return right(self, key, particles, log_weights, t, t)
 
-    plant(feynman_kac._Lifted, "move", shifted)
+    plant(one_particle.OneParticle, "move", shifted)
     with rejected():
         chain.check_unbiased(NEVER)
 
 
 def test_potential_of_the_particle_before_the_move(plant):
     right = chain.MODEL.log_potential
-    early = eqx.tree_at(lambda m: m.log_potential, chain.MODEL, lambda a, b, t0, t1: right(a, a, t0, t1))
+    early = eqx.tree_at(lambda m: m.potential_one, chain.MODEL, lambda a, b, t0, t1: right(a, a, t0, t1))
     with rejected():
         chain.check_unbiased(NEVER, population=early)
 
@@ -175,10 +175,10 @@ def test_potential_of_the_particle_before_the_move(plant):
 @pytest.mark.parametrize("bug", ["final", "log_g0"])
 def test_an_end_is_forgotten(plant, bug):
     if bug == "final":
-        population = eqx.tree_at(lambda m: m.log_final, chain.MODEL, lambda x: jnp.float32(0))
+        population = eqx.tree_at(lambda m: m.final_one, chain.MODEL, lambda x: jnp.float32(0))
     else:
-        right = chain.MODEL.initial
-        population = eqx.tree_at(lambda m: m.initial, chain.MODEL, lambda key: (right(key)[0], jnp.float32(0)))
+        right = chain.MODEL.draw
+        population = eqx.tree_at(lambda m: m.initial_one, chain.MODEL, lambda key: (right(key)[0], jnp.float32(0)))
     with rejected():
         chain.check_unbiased(NEVER, population=population)
 
@@ -267,9 +267,9 @@ def test_sum_without_compensation(plant, monkeypatch):
 
 
 def trajectory_of(key, model, grid, num_particles):
-    from fkdiff.smc.run import trajectory
+    from fkdiff.smc.run import unchecked
 
-    return jax.jit(lambda key: trajectory(key, model, grid, num_particles, smc.systematic, None, None, "error"))(key)
+    return jax.jit(lambda key: unchecked(key, model, grid, num_particles, smc.systematic, None, "error"))(key)
 
 
 def test_gradient_dropped_by_resampling(plant):

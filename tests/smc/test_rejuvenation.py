@@ -225,12 +225,12 @@ def test_the_rest_of_the_model_shows_through():
     solver = fk.solvers.ddim(eta=1.0)
     steered = smc.rejuvenated(fk.steer(PRED, solver, lambda x: x[0]), lambda t: None, 1)
     assert steered.fixed_start
-    assert steered.extract is not None
-    assert steered.final is not None
     with pytest.raises(FkdiffError, match="can draw its first particles only at t ="):
         smc.run_smc(KEY, steered, fk.grid(8, PATH)[2:], 16)
-    with pytest.raises(FkdiffError, match=r"is a Steered of \d+ arrays, and a kernel moves a position: pass where="):
-        smc.run_smc(KEY, steered, fk.grid(8, PATH), 16)
+    rule = smc.adaptive(smc.systematic, 1.0)
+    pairs = smc.rejuvenated(chain.MODEL, lambda t: random_walk(lambda x: 0.0, 0.1), 1)
+    with pytest.raises(FkdiffError, match=r"is a dict of 2 arrays, and a kernel moves a position: pass where="):
+        smc.run_smc(KEY, pairs, jnp.asarray(chain.GRID), 16, rule)
 
 
 @slow

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fkdiff as fk
+from fkdiff.smc.rewarded import Carrying
 from tests.steering.tilted_chain import PATH, PRED, REWARDS, SOLVER, STEPS, WAYS, check_law, slope
 
 
@@ -97,15 +98,31 @@ def test_nan_reward_fails_by_status():
         fk.check(fk.run_smc(jax.random.key(0), model, fk.grid(4, PATH), 64))
 
 
-def test_potentials_add_up_to_the_reward():
-    """Whatever the ramp, what is paid on the way and at the end is λ r(x_K)."""
-    from fkdiff.steering.potentials import POTENTIALS, opened, paid
+@pytest.mark.parametrize("potential", ["difference", "max", "sum", "terminal"])
+def test_potentials_add_up_to_the_reward(potential):
+    """Whatever the ramp and the estimates, what is paid on the way and at the end is λ r(x_K)."""
+    estimates, ramps = np.array([0.3, -1.2, 2.5, 0.7]), jnp.array([0.0, 0.4, 0.7, 1.0])
+    model = fk.smc.rewarded(
+        fk.smc.Population(None, None, time_range=(jnp.zeros(()), jnp.float32(3.0))),
+        lambda x: x[0],
+        lambda progress: jnp.interp(progress, jnp.linspace(0.0, 1.0, 4), ramps),
+        potential,
+    )
+    zero = jnp.zeros(2)
+    particles, total = Carrying(zero, zero, zero, zero, zero), zero
+    for t, estimate in enumerate(estimates):
+        answers = (None, None if potential == "terminal" else jnp.full(2, estimate, jnp.float32))
+        particles, paid = model.settle(particles, total, answers, jnp.float32(t), False)
+        total = total + paid
+    _, last = model.settle(particles, total, (None, jnp.full(2, 1.9)), jnp.float32(3.0), True)
+    assert np.all(np.abs(np.asarray(total + last) - 1.9) <= 1e-6)
+    if potential == "max":
+        assert np.all(np.abs(np.asarray(particles.statistic) - 2.5) <= 1e-6)
+    if potential == "sum":
+        assert np.all(np.abs(np.asarray(particles.statistic) - estimates.mean()) <= 1e-6)
 
-    rewards, ramps = np.array([0.3, -1.2, 2.5, 0.7]), np.array([0.0, 0.4, 0.7, 1.0])
-    for statistic in POTENTIALS.values():
-        account = opened(jnp.asarray(rewards[0]), jnp.asarray(ramps[0]))
-        total = account.increment
-        for k in range(1, 4):
-            account = paid(statistic, account, jnp.asarray(rewards[k]), jnp.asarray(ramps[k]), jnp.asarray(float(k)))
-            total = total + account.increment
-        assert abs(float(total + (1.9 - account.paid)) - 1.9) <= 1e-6
+
+def test_the_former_name_of_estimate_works_and_says_so():
+    with pytest.warns(fk.FkdiffWarning, match="intermediate= is now estimate="):
+        model = fk.steer(PRED, SOLVER, slope, intermediate="draws")
+    assert model.value_estimate.num == 8

@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 
 import fkdiff as fk
-from fkdiff import steering
-from fkdiff.steering import adapted, frames, gradients, normals
-from tests.steering.inverse_chain import Linear, exact
-
-inverse_module = importlib.import_module("fkdiff.steering.inverse")  # the package exports the function of that name
+from fkdiff import inverse_problems, smc
+from fkdiff.inverse_problems import adapted, bases, gradients, normals, towards
+from tests.inverse_problems.inverse_chain import Linear, exact
 
 KEY = jax.random.key(1)
 PATH, SOLVER, STEPS = fk.paths.variance_preserving(), fk.solvers.ddim(eta=1.0), 16
@@ -24,7 +22,7 @@ PROBLEMS = {"small": (2, 1, 0.3), "middle": (16, 6, 0.4), "large": (64, 16, 0.6)
 
 
 def model_of(problem, proposal, reference=PLAIN, tau=None):
-    operator = steering.matrix(problem.matrix)
+    operator = inverse_problems.matrix(problem.matrix)
     tau = problem.tau if tau is None else tau
     return fk.inverse(problem.predictor(PATH), SOLVER, operator, problem.y, tau, proposal=proposal, reference=reference)
 
@@ -92,7 +90,7 @@ def check_early(proposal):
     """A grid that ends before t_max, where the twist is not yet the likelihood, and another solver."""
     problem, solver, grid = Linear(*PROBLEMS["small"]), fk.solvers.exponential(1.0), GRID[:-5]
     model = fk.inverse(
-        problem.predictor(PATH), solver, steering.matrix(problem.matrix), problem.y, problem.tau, proposal=proposal
+        problem.predictor(PATH), solver, inverse_problems.matrix(problem.matrix), problem.y, problem.tau, proposal=proposal
     )
     check_law(model, exact(problem, PATH, solver, grid, PLAIN), 0.03, grid=grid)
 
@@ -106,7 +104,7 @@ def test_grids_that_end_early_are_settled(proposal):
 @pytest.mark.slow
 def test_a_likelihood_that_is_never_settled_is_seen(monkeypatch):
     jax.clear_caches()
-    monkeypatch.setattr(inverse_module.Inverse, "log_final", lambda self, p: jnp.zeros_like(p.account.paid))
+    monkeypatch.setattr(towards.Towards, "settled", lambda self, chain, x: jnp.zeros((), x.dtype))
     with pytest.raises(AssertionError):
         check_early("adapted")
     jax.clear_caches()
@@ -128,13 +126,13 @@ def test_adapted_weights_never_move_where_the_reference_is_the_data(name):
     problem.mean, problem.covariance = np.full(5, 0.4), 0.7 * np.eye(5)
     grid = fk.grid(3, path)
     model = fk.inverse(
-        problem.predictor(path), solver, steering.matrix(problem.matrix), problem.y, 0.2, reference=reference
+        problem.predictor(path), solver, inverse_problems.matrix(problem.matrix), problem.y, 0.2, reference=reference
     )
     out = fk.run_smc(KEY, model, grid, 4, collect=lambda x, w, t: w)
     truth = exact(problem, path, solver, grid, reference)[2]
     assert float(jnp.abs(out.collected - truth).max()) <= 1e-10
     assert abs(float(out.log_normalizer) - truth) <= 1e-10
-    wrong = fk.inverse(problem.predictor(path), solver, steering.matrix(problem.matrix), problem.y, 0.2)
+    wrong = fk.inverse(problem.predictor(path), solver, inverse_problems.matrix(problem.matrix), problem.y, 0.2)
     assert float(jnp.var(fk.run_smc(KEY, wrong, grid, 4).log_weights)) >= 1e-4
 
 
@@ -178,7 +176,7 @@ def test_twist_and_slope_are_exact_for_gaussian_data(proposal):
     if proposal == "tmpd":
         problem.covariance, problem.matrix = np.diag([0.3, 0.6, 1.1, 2.0]), np.eye(4)[[1, 3]]
     model = fk.inverse(
-        problem.predictor(path), fk.solvers.ddim(1.0), steering.matrix(problem.matrix), problem.y, problem.tau,
+        problem.predictor(path), fk.solvers.ddim(1.0), inverse_problems.matrix(problem.matrix), problem.y, problem.tau,
         proposal=proposal, reference=(problem.mean, problem.covariance),
     )  # fmt: skip
     parts = model.initial.__self__
@@ -217,14 +215,14 @@ def mixture():
 )
 def test_modes_of_a_mixture_have_their_posterior_shares(mixture, proposal):
     target, pred, row, y, tau, truth, errors = mixture
-    model = fk.inverse(pred, SOLVER, steering.matrix(row), y, tau, proposal=proposal)
+    model = fk.inverse(pred, SOLVER, inverse_problems.matrix(row), y, tau, proposal=proposal)
     many = fk.check(fk.replicate(KEY, 16, model, GRID, 2048))
     shares = many.expectation(target.responsibilities)
     found = np.append(np.asarray(shares.value), float(many.evidence.value))
     spread = np.append(np.asarray(shares.standard_error), float(many.evidence.standard_error))
     assert np.all(np.abs(found - truth) <= 9 * np.sqrt(spread**2 + errors**2))
     assert np.all(spread <= 0.03)
-    plain = fk.run_smc(KEY, steering.uncorrected(model), GRID, 8192)
+    plain = fk.run_smc(KEY, smc.unweighted(model), GRID, 8192)
     guided = np.asarray(jax.vmap(target.responsibilities)(plain.particles)).mean(axis=0)
     print("uncorrected misses by", guided - truth[:3])
     assert float(plain.log_normalizer) == 0
@@ -258,7 +256,7 @@ BUGS = {
     "constants dropped": ("adapted", lambda m: m.setattr(normals, "log_density", no_constant)),
     "adjoint with another gain": (
         "adapted",
-        lambda m: m.setattr(frames.Isotropic, "pull", lambda self, g, y: 0.7 * g * (y @ self.operator.right)),
+        lambda m: m.setattr(bases.Isotropic, "pull", lambda self, operator, g, y: 0.7 * g * (y @ operator.right)),
     ),
     "draw without the noise of y": ("adapted", lambda m: m.setattr(normals, "color", lambda root, xi: 0 * xi)),
     "noise is a variance": ("adapted", None),
@@ -291,7 +289,7 @@ def test_another_observation_and_noise_compile_nothing():
         return 0.3 * x
 
     pred = fk.Parameterization(PATH, kind="velocity").predictor(apply, None, (2,))
-    operator, counts = steering.matrix(problem.matrix), []
+    operator, counts = inverse_problems.matrix(problem.matrix), []
     for y, tau in ((problem.y, 0.3), (problem.y + 1, 0.5)):
         fk.run_smc(KEY, fk.inverse(pred, SOLVER, operator, y, tau), GRID, 32)
         counts.append(len(traces))
@@ -304,7 +302,7 @@ def test_another_observation_and_noise_compile_nothing():
 def test_examples_of_any_shape(proposal):
     """A picture with channels, blurred: shapes survive."""
     pred = fk.Parameterization(PATH, kind="clean").predictor(lambda p, x, t, c: 0.2 * x, None, (4, 4, 2))
-    operator = steering.blur(np.full((3, 3), 1 / 9), (4, 4, 2))
+    operator = inverse_problems.blur(np.full((3, 3), 1 / 9), (4, 4, 2))
     y = jnp.ones((4, 4, 2))
     model = fk.inverse(pred, SOLVER, operator, y, 0.5, proposal=proposal)
     out = fk.run_smc(KEY, model, fk.grid(3, PATH), 16)
@@ -314,7 +312,7 @@ def test_examples_of_any_shape(proposal):
 
 PROBLEM = Linear(*PROBLEMS["small"])
 PRED = PROBLEM.predictor(PATH)
-ROW = steering.matrix(PROBLEM.matrix)
+ROW = inverse_problems.matrix(PROBLEM.matrix)
 
 
 def build(pred=PRED, solver=SOLVER, operator=ROW, y=PROBLEM.y, noise=0.3, **options):
@@ -324,15 +322,15 @@ def build(pred=PRED, solver=SOLVER, operator=ROW, y=PROBLEM.y, noise=0.3, **opti
 WRONG = {
     "observation of another shape": (lambda: build(y=np.zeros(2)), "observation has shape (2,)"),
     "operator on another shape": (
-        lambda: build(operator=steering.mask(np.ones(3, bool))),
+        lambda: build(operator=inverse_problems.mask(np.ones(3, bool))),
         "takes examples of shape (3,)",
     ),
-    "a matrix for an operator": (lambda: build(operator=PROBLEM.matrix), "fkdiff.steering.matrix(A)"),
+    "a matrix for an operator": (lambda: build(operator=PROBLEM.matrix), "fkdiff.inverse_problems.matrix(A)"),
     "deterministic": (lambda: build(solver=fk.solvers.ddim()), "solver is deterministic"),
     "negative noise": (lambda: build(noise=-0.1), "must be a positive standard deviation"),
     "no noise": (lambda: build(noise=0.0), "pass a small one"),
     "no noise, inconsistent": (
-        lambda: build(operator=steering.matrix([[1.0, 0.0], [2.0, 0.0]]), y=np.ones(2), noise=0.0),
+        lambda: build(operator=inverse_problems.matrix([[1.0, 0.0], [2.0, 0.0]]), y=np.ones(2), noise=0.0),
         "without noise the posterior",
     ),
     "noise per pixel": (lambda: build(noise=np.ones(1)), "must be one number"),
@@ -343,7 +341,7 @@ WRONG = {
     "reference of a negative variance": (lambda: build(reference=(0.0, -1.0)), "at least 0"),
     "reference not symmetric": (lambda: build(reference=(0.0, np.array([[1.0, 0.5], [0.0, 1.0]]))), "not symmetric"),
     "reference indefinite": (lambda: build(reference=(0.0, np.diag([1.0, -1.0]))), "negative one"),
-    "uncorrected function": (lambda: steering.uncorrected(len), "fkdiff.inverse"),
+    "uncorrected function": (lambda: smc.unweighted(len), "fkdiff.steer(...)"),
 }
 
 

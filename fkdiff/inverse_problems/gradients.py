@@ -20,54 +20,58 @@ import jax.numpy as jnp
 
 from fkdiff.core import Array, Key, PyTree, Transition
 from fkdiff.core.keys import Use, stream
+from fkdiff.inverse_problems import arrival, normals
+from fkdiff.inverse_problems.problem import Problem
+from fkdiff.inverse_problems.towards import Towards
+from fkdiff.paths import Path
 from fkdiff.solvers import State, arrive
-from fkdiff.steering import arrival, normals
-from fkdiff.steering.problem import Guidance, Guided, Problem
-from fkdiff.steering.proposals import shifted
+from fkdiff.steering.chain import Chain
+from fkdiff.steering.guidance import Guided, shifted
 
 # push(direction) is the Jacobian of the estimate of x_K times a direction, both of the shape of one example.
 Push = Callable[[Array], Array]
 
 
-class Gradient(Guidance):
-    """A twist whose gradient moves the mean of a step; one gives `twist`."""
+class Gradient(Towards):
+    """A value whose gradient moves the mean of a step; one gives `twist`."""
 
     @abc.abstractmethod
-    def twist(self, problem: Problem, residual: Array, t: Array, push: Push) -> tuple[Array, Array, Array]:
+    def twist(self, path: Path, residual: Array, t: Array, push: Push) -> tuple[Array, Array, Array]:
         """log ψ, its gradient with respect to the estimate x̂, (d,), and the misfit."""
 
-    def start(self, key: Key, problem: Problem) -> tuple[Array, Array]:
-        mean, spectrum = problem.start()
+    def start(self, key: Key, chain: Chain) -> tuple[Array, Array]:
+        mean, spectrum = self.problem.start(chain.pred.path)
         xi = jax.random.normal(stream(key, Use.NOISE), mean.shape, mean.dtype)
-        x = mean + problem.frame.color(jnp.sqrt(spectrum), xi)
-        return x.reshape(problem.pred.shape), jnp.zeros((), mean.dtype)
+        x = mean + self.problem.basis.color(jnp.sqrt(spectrum), xi)
+        return x.reshape(chain.pred.shape), jnp.zeros((), mean.dtype)
 
-    def look(self, problem: Problem, x: Array, t: Array, memory: PyTree) -> tuple[State, Array, PyTree]:
+    def look(self, key: Key, chain: Chain, x: Array, t: Array, memory: PyTree) -> tuple[State, Array, PyTree]:
+        path = chain.pred.path
+
         def survey(z):
-            state = arrive(problem.pred, z, t, memory)
-            return arrival.estimate(problem.pred.path, state.prediction, t), state
+            state = arrive(chain.pred, z, t, memory)
+            return arrival.estimate(path, state.prediction, t), state
 
         estimate, push, state = jax.linearize(survey, x, has_aux=True)
-        log_twist, direction, misfit = self.twist(problem, problem.residual(estimate), t, push)
+        value, direction, misfit = self.twist(path, self.problem.residual(estimate), t, push)
         (slope,) = jax.linear_transpose(push, x)(direction.reshape(x.shape))
-        return state, log_twist, (slope, misfit)
+        return state, value, (slope, misfit)
 
     def step(
-        self, key: Key, problem: Problem, particle: Guided, transition: Transition, t0: Array, t1: Array
+        self, key: Key, chain: Chain, particle: Guided, transition: Transition, t0: Array, t1: Array
     ) -> tuple[Array, Array]:
         slope, misfit = particle.hint
         square = transition.scale**2 * jnp.sum(slope**2)
         most = misfit / jnp.maximum(square, jnp.finfo(square.dtype).tiny)
         return shifted(stream(key, Use.NOISE), transition, jnp.minimum(1.0, most) * slope)
 
-
-def _framed(problem: Problem, residual: Array, spectrum: Array) -> tuple[Array, Array, Array]:
-    """The twist for C = Q diag(spectrum) Qᵀ."""
-    frame = problem.frame
-    root, turned = normals.root(frame.covariance(spectrum, problem.noise**2)), frame.turned(residual)
-    force = normals.solve(root, turned)
-    direction = frame.pull(jnp.ones_like(spectrum), force)
-    return normals.log_density(root, turned), direction, 0.5 * jnp.sum(turned * force)
+    def in_basis(self, residual: Array, spectrum: Array) -> tuple[Array, Array, Array]:
+        """`twist` for C = Q diag(spectrum) Qᵀ."""
+        problem = self.problem
+        root, turned = normals.root(problem.covariance(spectrum)), problem.turned(residual)
+        force = normals.solve(root, turned)
+        direction = problem.pull(jnp.ones_like(spectrum), force)
+        return normals.log_density(root, turned), direction, 0.5 * jnp.sum(turned * force)
 
 
 class Dps(Gradient):
@@ -76,10 +80,12 @@ class Dps(Gradient):
     References: Chung, Kim, McCann, Klasky and Ye (2023), eq. 10; with weights, Wu et al. (2023), eqs. 8 to 11.
     """
 
+    problem: Problem
+
     jvps: ClassVar[int] = 1
 
-    def twist(self, problem: Problem, residual: Array, t: Array, push: Push) -> tuple[Array, Array, Array]:
-        return _framed(problem, residual, jnp.zeros_like(problem.frame.variance))
+    def twist(self, path: Path, residual: Array, t: Array, push: Push) -> tuple[Array, Array, Array]:
+        return self.in_basis(residual, jnp.zeros_like(self.problem.basis.variance))
 
 
 class Pigdm(Gradient):
@@ -88,10 +94,12 @@ class Pigdm(Gradient):
     References: Song, Vahdat, Mardani and Kautz (2023), eqs. 6 to 8.
     """
 
+    problem: Problem
+
     jvps: ClassVar[int] = 1
 
-    def twist(self, problem: Problem, residual: Array, t: Array, push: Push) -> tuple[Array, Array, Array]:
-        return _framed(problem, residual, arrival.posterior(problem.pred.path, problem.frame.variance, t)[1])
+    def twist(self, path: Path, residual: Array, t: Array, push: Push) -> tuple[Array, Array, Array]:
+        return self.in_basis(residual, arrival.posterior(path, self.problem.basis.variance, t)[1])
 
 
 class Tmpd(Gradient):
@@ -102,11 +110,13 @@ class Tmpd(Gradient):
     References: Boys, Girolami, Pidstrigach, Reich, Mosca and Akyildiz (2024), the diagonal variant.
     """
 
+    problem: Problem
+
     jvps: ClassVar[int] = 2
 
-    def twist(self, problem: Problem, residual: Array, t: Array, push: Push) -> tuple[Array, Array, Array]:
-        operator = problem.operator
-        scale, noise = arrival.relative(problem.pred.path, t)
+    def twist(self, path: Path, residual: Array, t: Array, push: Push) -> tuple[Array, Array, Array]:
+        problem, operator = self.problem, self.problem.operator
+        scale, noise = arrival.relative(path, t)
         ones = jnp.ones(operator.observed, residual.dtype)
         rows = operator.apply(push(operator.adjoint(ones))).reshape(-1)
         deviations = jnp.sqrt(problem.noise**2 + jnp.maximum(noise / scale * rows, 0.0))

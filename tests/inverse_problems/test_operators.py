@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 import fkdiff as fk
-from fkdiff import steering
+from fkdiff import inverse_problems
 
 RNG = np.random.default_rng(3)
 KERNEL = np.array([[0.1, 0.5, 0.0], [0.2, 0.9, -0.3], [0.0, 0.4, 0.7]])  # no symmetry
@@ -24,17 +24,17 @@ def blurred_channels(x):
 
 
 ROWS = {
-    "matrix": (lambda: steering.matrix(TALL[:2]), lambda x: TALL[:2] @ x),
-    "tall matrix": (lambda: steering.matrix(TALL), lambda x: TALL @ x),
-    "matrix of pictures": (lambda: steering.matrix(TALL.T[:, :6], (2, 3)), lambda x: TALL.T[:, :6] @ x.reshape(-1)),
-    "rank one": (lambda: steering.matrix(np.outer([1.0, 2.0, 3.0], [1.0, -1.0])), lambda x: (x[0] - x[1]) * np.r_[1:4]),
-    "mask": (lambda: steering.mask(KEEP), lambda x: x[KEEP]),
-    "blur": (lambda: steering.blur(KERNEL, (5, 4)), lambda x: ndimage.convolve(x, KERNEL, mode="constant")),
-    "blur of a line": (lambda: steering.blur([0.2, 0.5, 0.9], (6,)), lambda x: np.convolve(x, [0.2, 0.5, 0.9], "same")),
-    "blur of channels": (lambda: steering.blur(KERNEL, (5, 4, 2)), blurred_channels),
-    "downsample": (lambda: steering.downsample(2, (4, 6)), block_means),
-    "downsample of channels": (lambda: steering.downsample(2, (4, 6, 2)), block_means),
-    "downsample of a line": (lambda: steering.downsample(3, (6,)), lambda x: x.reshape(2, 3).mean(axis=1)),
+    "matrix": (lambda: inverse_problems.matrix(TALL[:2]), lambda x: TALL[:2] @ x),
+    "tall matrix": (lambda: inverse_problems.matrix(TALL), lambda x: TALL @ x),
+    "matrix of pictures": (lambda: inverse_problems.matrix(TALL.T[:, :6], (2, 3)), lambda x: TALL.T[:, :6] @ x.reshape(-1)),
+    "rank one": (lambda: inverse_problems.matrix(np.outer([1.0, 2.0, 3.0], [1.0, -1.0])), lambda x: (x[0] - x[1]) * np.r_[1:4]),
+    "mask": (lambda: inverse_problems.mask(KEEP), lambda x: x[KEEP]),
+    "blur": (lambda: inverse_problems.blur(KERNEL, (5, 4)), lambda x: ndimage.convolve(x, KERNEL, mode="constant")),
+    "blur of a line": (lambda: inverse_problems.blur([0.2, 0.5, 0.9], (6,)), lambda x: np.convolve(x, [0.2, 0.5, 0.9], "same")),
+    "blur of channels": (lambda: inverse_problems.blur(KERNEL, (5, 4, 2)), blurred_channels),
+    "downsample": (lambda: inverse_problems.downsample(2, (4, 6)), block_means),
+    "downsample of channels": (lambda: inverse_problems.downsample(2, (4, 6, 2)), block_means),
+    "downsample of a line": (lambda: inverse_problems.downsample(3, (6,)), lambda x: x.reshape(2, 3).mean(axis=1)),
 }
 
 
@@ -64,7 +64,7 @@ def test_adjoint_is_the_transpose(name):
 
 @pytest.mark.x64
 def test_a_blur_that_is_taken_for_its_own_adjoint_is_seen(monkeypatch):
-    monkeypatch.setattr(steering.LinearOperator, "adjoint", lambda self, y: self.apply(y))
+    monkeypatch.setattr(inverse_problems.LinearOperator, "adjoint", lambda self, y: self.apply(y))
     assert adjoint_gap(ROWS["blur"][0]()) > 1e-2
 
 
@@ -84,27 +84,27 @@ def test_singular_values_rebuild_the_matrix(name):
 def test_a_thousand_coordinates_are_decomposed_at_once():
     keep = np.zeros((32, 32), bool)
     keep[::2] = True
-    operator = steering.mask(keep)
+    operator = inverse_problems.mask(keep)
     x = jnp.arange(1024.0).reshape(32, 32)
     assert np.array_equal(operator.apply(x), np.asarray(x)[::2].reshape(-1))
     assert operator.singular.dtype == jnp.float32
 
 
-SMALL = steering.downsample(2, (4, 4))
+SMALL = inverse_problems.downsample(2, (4, 4))
 WRONG = {
-    "vector": (lambda: steering.matrix(np.ones(3)), "A has shape (3,)"),
-    "nan": (lambda: steering.matrix([[np.nan]]), "finite"),
-    "words": (lambda: steering.matrix(np.array([["a"]])), "real numbers"),
-    "shape of another size": (lambda: steering.matrix(np.ones((1, 4)), (2, 3)), "A has 4 columns"),
-    "shape is a number": (lambda: steering.matrix(np.ones((1, 4)), 4), "shape of one example"),
-    "traced": (lambda: jax.jit(lambda a: steering.matrix(a).matrix)(jnp.ones((2, 2))), "outside jit"),
-    "too large": (lambda: steering.blur([1.0], (5000,)), "at most 4096"),
-    "mask of numbers": (lambda: steering.mask(np.ones(3)), "must be Boolean"),
-    "empty mask": (lambda: steering.mask(np.zeros(3, bool)), "nothing is observed"),
-    "even kernel": (lambda: steering.blur(np.ones((2, 2)), (4, 4)), "odd sizes"),
-    "kernel with more axes": (lambda: steering.blur(np.ones((3, 3)), (4,)), "kernel has shape (3, 3)"),
-    "factor that does not divide": (lambda: steering.downsample(3, (4, 6)), "does not divide"),
-    "factor zero": (lambda: steering.downsample(0, (4, 6)), "factor=0"),
+    "vector": (lambda: inverse_problems.matrix(np.ones(3)), "A has shape (3,)"),
+    "nan": (lambda: inverse_problems.matrix([[np.nan]]), "finite"),
+    "words": (lambda: inverse_problems.matrix(np.array([["a"]])), "real numbers"),
+    "shape of another size": (lambda: inverse_problems.matrix(np.ones((1, 4)), (2, 3)), "A has 4 columns"),
+    "shape is a number": (lambda: inverse_problems.matrix(np.ones((1, 4)), 4), "shape of one example"),
+    "traced": (lambda: jax.jit(lambda a: inverse_problems.matrix(a).matrix)(jnp.ones((2, 2))), "outside jit"),
+    "too large": (lambda: inverse_problems.blur([1.0], (5000,)), "at most 4096"),
+    "mask of numbers": (lambda: inverse_problems.mask(np.ones(3)), "must be Boolean"),
+    "empty mask": (lambda: inverse_problems.mask(np.zeros(3, bool)), "nothing is observed"),
+    "even kernel": (lambda: inverse_problems.blur(np.ones((2, 2)), (4, 4)), "odd sizes"),
+    "kernel with more axes": (lambda: inverse_problems.blur(np.ones((3, 3)), (4,)), "kernel has shape (3, 3)"),
+    "factor that does not divide": (lambda: inverse_problems.downsample(3, (4, 6)), "does not divide"),
+    "factor zero": (lambda: inverse_problems.downsample(0, (4, 6)), "factor=0"),
     "apply to a batch": (lambda: SMALL.apply(jnp.ones((5, 4, 4))), "jax.vmap(operator.apply)"),
     "adjoint of an example": (lambda: SMALL.adjoint(jnp.ones((4, 4))), "observations of shape (2, 2)"),
 }

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from fkdiff.core import Array, concrete, number, require
-from fkdiff.steering.operators import LinearOperator
+from fkdiff.inverse_problems.operators import LinearOperator
 
 
-class Frame(eqx.Module):
+class Basis(eqx.Module):
     """The data's Gaussian and A; spectra h are scalars or (d,), whatever `variance` is.
 
     Attributes:
@@ -31,19 +31,19 @@ class Frame(eqx.Module):
     variance: eqx.AbstractVar[Array]
 
     @abc.abstractmethod
-    def covariance(self, spectrum: Array, floor: Array) -> Array:
+    def covariance(self, operator: LinearOperator, spectrum: Array, floor: Array) -> Array:
         """floor I + A Q diag(h) Qᵀ Aᵀ in the coordinates of observations: (m,) or (m, m)."""
 
     @abc.abstractmethod
-    def turned(self, residual: Array) -> Array:
+    def turned(self, operator: LinearOperator, residual: Array) -> Array:
         """An observation, (m,), in its coordinates."""
 
     @abc.abstractmethod
-    def push(self, gain: Array, x: Array) -> Array:
+    def push(self, operator: LinearOperator, gain: Array, x: Array) -> Array:
         """A Q diag(h) Qᵀ x in those coordinates: (d,) to (m,)."""
 
     @abc.abstractmethod
-    def pull(self, gain: Array, y: Array) -> Array:
+    def pull(self, operator: LinearOperator, gain: Array, y: Array) -> Array:
         """Its transpose, Q diag(h) Qᵀ Aᵀ y: (m,) to (d,)."""
 
     @abc.abstractmethod
@@ -51,30 +51,29 @@ class Frame(eqx.Module):
         """A draw of N(0, Q diag(deviation²) Qᵀ) from standard noise, (d,)."""
 
 
-class Isotropic(Frame):
+class Isotropic(Basis):
     """Σ = ς² I; observations are turned by Uᵀ, A = U diag(s) Vᵀ."""
 
     mean: Array
     variance: Array
-    operator: LinearOperator
 
-    def covariance(self, spectrum: Array, floor: Array) -> Array:
-        return floor + spectrum * self.operator.singular**2
+    def covariance(self, operator: LinearOperator, spectrum: Array, floor: Array) -> Array:
+        return floor + spectrum * operator.singular**2
 
-    def turned(self, residual: Array) -> Array:
-        return self.operator.left.T @ residual
+    def turned(self, operator: LinearOperator, residual: Array) -> Array:
+        return operator.left.T @ residual
 
-    def push(self, gain: Array, x: Array) -> Array:
-        return gain * self.operator.singular * (self.operator.right @ x)
+    def push(self, operator: LinearOperator, gain: Array, x: Array) -> Array:
+        return gain * operator.singular * (operator.right @ x)
 
-    def pull(self, gain: Array, y: Array) -> Array:
-        return gain * ((self.operator.singular * y) @ self.operator.right)
+    def pull(self, operator: LinearOperator, gain: Array, y: Array) -> Array:
+        return gain * ((operator.singular * y) @ operator.right)
 
     def color(self, deviation: Array, noise: Array) -> Array:
         return deviation * noise
 
 
-class Correlated(Frame):
+class Correlated(Basis):
     """A full Σ = Q diag(variance) Qᵀ, with W = A Q computed once."""
 
     mean: Array
@@ -82,25 +81,25 @@ class Correlated(Frame):
     axes: Array  # Q, (d, d)
     seen: Array  # W, (m, d)
 
-    def covariance(self, spectrum: Array, floor: Array) -> Array:
+    def covariance(self, operator: LinearOperator, spectrum: Array, floor: Array) -> Array:
         inner = (self.seen * jnp.broadcast_to(spectrum, self.variance.shape)[None, :]) @ self.seen.T
         return inner + floor * jnp.eye(self.seen.shape[0], dtype=inner.dtype)
 
-    def turned(self, residual: Array) -> Array:
+    def turned(self, operator: LinearOperator, residual: Array) -> Array:
         return residual
 
-    def push(self, gain: Array, x: Array) -> Array:
+    def push(self, operator: LinearOperator, gain: Array, x: Array) -> Array:
         return self.seen @ (gain * (self.axes.T @ x))
 
-    def pull(self, gain: Array, y: Array) -> Array:
+    def pull(self, operator: LinearOperator, gain: Array, y: Array) -> Array:
         return self.axes @ (gain * (self.seen.T @ y))
 
     def color(self, deviation: Array, noise: Array) -> Array:
         return self.axes @ (deviation * noise)
 
 
-def frame(operator: LinearOperator, reference: Any) -> Frame:
-    """The frame of a reference (mean, variance), the variance being one number or a covariance (d, d).
+def basis(operator: LinearOperator, reference: Any) -> Basis:
+    """The basis of a reference (mean, variance), the variance being one number or a covariance (d, d).
 
     Raises:
         FkdiffError: Other shapes, or a covariance that is not symmetric or has a negative eigenvalue.
@@ -122,7 +121,7 @@ def frame(operator: LinearOperator, reference: Any) -> Frame:
         f"({size}, {size}).",
     )
     if variance.ndim == 0:
-        return Isotropic(mean, number("reference variance", variance, 0.0, action="a variance"), operator)
+        return Isotropic(mean, number("reference variance", variance, 0.0, action="a variance"))
     known = concrete(reference[1])
     require(known is not None, "a reference covariance is decomposed on the host; pass it from outside jit.")
     dense = np.asarray(known, np.float64)

@@ -1,0 +1,18 @@
+"""Posterior sampling: x from a model, given y = A x + noise ξ.
+
+- `operators`: `matrix`, `mask`, `blur`, `downsample`: A, with its singular values
+- `arrival`: what x_t says about the last position
+- `bases`, `normals`: the Gaussian that stands for the data, in coordinates that suit A; Gaussians of y
+- `problem`: likelihood and problem
+- `towards`, `gradients`, `adapted`: how chains are guided: DPS, ΠGDM, TMPD; conditioning
+- `posterior`: `inverse(pred, solver, operator, observation, noise)`: a rewarded, guided chain
+"""
+
+from fkdiff.inverse_problems.operators import LinearOperator as LinearOperator
+from fkdiff.inverse_problems.operators import blur as blur
+from fkdiff.inverse_problems.operators import downsample as downsample
+from fkdiff.inverse_problems.operators import mask as mask
+from fkdiff.inverse_problems.operators import matrix as matrix
+from fkdiff.inverse_problems.posterior import GUIDANCE as GUIDANCE
+from fkdiff.inverse_problems.posterior import inverse as inverse
+from fkdiff.inverse_problems.problem import Likelihood as Likelihood
