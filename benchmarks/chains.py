@@ -113,12 +113,12 @@ def by_hmc(target, num_steps: int, leapfrogs: int = 6, chains: int = 64):
         mass, step = jnp.ones(target.dim), None
         for number in range(3):
             make = lambda h, mass=mass: mcmc.hmc(target.log_density, h, leapfrogs, mass, jitter=0.5)  # noqa: E731
-            found = mcmc.dual_averaging(make, keys[1 + number], x, 75, initial=step, num_chains=chains)
+            found = mcmc.dual_averaging(keys[1 + number], make, x, num_steps=75, initial=step, num_chains=chains)
             x, step = found.position, found.step_size
             if number < 2:
                 mass = mcmc.mass_from_population(x, jnp.zeros(chains))
         kernel = mcmc.hmc(target.log_density, step, leapfrogs, mass, jitter=0.5)
-        return fk.run_chain(keys[5], kernel, x, num_steps, position, num_chains=chains).collected
+        return fk.run_chain(keys[5], kernel, x, num_steps, collect=position, num_chains=chains).collected
 
     return jax.jit(run)
 
@@ -134,7 +134,7 @@ def by_blackjax(target, num_steps: int, ours: bool, chains: int = 4):
         algorithm = blackjax.nuts(target.log_density, **parameters)
         if ours:
             kernel = fk.interop.from_blackjax(algorithm)
-            return fk.run_chain(second, kernel, state.position, num_steps, position).collected
+            return fk.run_chain(second, kernel, state.position, num_steps, collect=position).collected
 
         def body(state, step_key):
             state, _ = algorithm.step(step_key, state)

@@ -122,7 +122,7 @@ def identity_chain(kind: str, num_steps: int) -> smc.Estimate:
         kernel,
         jax.random.normal(jax.random.key(3), (64,)),
         num_steps,
-        lambda state, info: state.position,
+        collect=lambda state, info: state.position,
         num_chains=64,
     )
     return gradients.expectation(

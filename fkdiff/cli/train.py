@@ -50,22 +50,17 @@ def _rehearse(config: TrainConfig, arguments: argparse.Namespace) -> int:
 
     import jax
 
-    from fkdiff.train.build import abstract_params
-    from fkdiff.train.data import example_shape, load_data, resolve
+    from fkdiff.train.data import example_shape
+    from fkdiff.train.plan import resolved
 
-    config, report = resolve(config, arguments.data_root)
-    count, optim = len(load_data(config, arguments.data_root).examples), config.optim
-    require(
-        optim.batch_size <= count,
-        f"optim.batch_size={optim.batch_size} is larger than the {count} training examples; use at most {count}.",
-    )
-    leaves = jax.tree.leaves(abstract_params(config)[1])
-    size = sum(leaf.size for leaf in leaves)
-    print(f"data        {report}")
-    print(f"model       {config.model.kind}, {size:,} parameters, examples of shape {example_shape(config)}")
-    print(
-        f"training    {optim.steps:,} steps of {optim.batch_size}: {optim.steps * optim.batch_size / count:.1f} epochs"
-    )
-    # Parameters, two moments, and every average.
-    print(f"checkpoint  {4 * size * (4 + len(optim.more_ema_decays)) / 1e6:.1f} MB, of which two are kept")
+    plan = resolved(config, arguments.data_root)
+    state = jax.eval_shape(plan.start)  # shapes alone: nothing is drawn or allocated
+    size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    steps, batches = plan.timetable.steps, plan.batches
+    epochs = steps * batches.batch_size / batches.count
+    print(f"data        {plan.report}")
+    print(f"model       {config.model.kind}, {size:,} parameters, examples of shape {example_shape(plan.config)}")
+    print(f"training    {steps:,} steps of {batches.batch_size}: {epochs:.1f} epochs")
+    stored = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    print(f"checkpoint  {stored / 1e6:.1f} MB, of which two are kept")
     return 0

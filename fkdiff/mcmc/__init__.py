@@ -29,7 +29,7 @@ Around them:
 - `metric`, `states`, `noise`, `trees`: what the kernels share
 """
 
-from fkdiff.mcmc.adaptation import Tuned as Tuned
+from fkdiff.mcmc.adaptation import Adaptation as Adaptation
 from fkdiff.mcmc.adaptation import dual_averaging as dual_averaging
 from fkdiff.mcmc.alternate import AlternateInfo as AlternateInfo
 from fkdiff.mcmc.alternate import alternate as alternate
@@ -58,3 +58,14 @@ from fkdiff.mcmc.states import UnadjustedInfo as UnadjustedInfo
 from fkdiff.mcmc.ula import ula as ula
 from fkdiff.mcmc.underdamped import KineticState as KineticState
 from fkdiff.mcmc.underdamped import underdamped as underdamped
+
+
+def __getattr__(name: str) -> type[Adaptation]:
+    """Names of the last release, for one more."""
+    if name != "Tuned":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import warnings
+
+    # `fkdiff.smc.Tuned` is something else, so one name meant two things.
+    warnings.warn("fkdiff.mcmc.Tuned is now fkdiff.mcmc.Adaptation.", DeprecationWarning, stacklevel=2)
+    return Adaptation

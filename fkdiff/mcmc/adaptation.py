@@ -33,7 +33,7 @@ SHRINKAGE, STABLE, FORGETTING = 0.05, 10.0, 0.75
 DOUBLINGS = 40
 
 
-class Tuned(NamedTuple):
+class Adaptation(NamedTuple):
     """What `dual_averaging` found.
 
     Attributes:
@@ -48,14 +48,15 @@ class Tuned(NamedTuple):
 
 
 def dual_averaging(
-    kernel: Callable[[Array], Kernel],
     key: Key,
+    kernel: Callable[[Array], Kernel],
     position: PyTree,
+    *,
     num_steps: int = 500,
     target: Scalar = 0.8,
     initial: Scalar | None = None,
     num_chains: int | None = None,
-) -> Tuned:
+) -> Adaptation:
     """The step size at which the mean acceptance probability is `target`, by dual averaging of its logarithm.
 
         log ε_{t+1} = μ − (√t/γ) · mean_{s ≤ t}(target − a_s),    μ = log(10 ε_1),
@@ -65,9 +66,9 @@ def dual_averaging(
     size.
 
     Args:
+        key: A typed key.
         kernel: `kernel(step_size) -> Kernel`, such as `lambda h: fkdiff.mcmc.hmc(log_density, h, 10)`. The same
             function object compiles once.
-        key: A typed key.
         position: The start of one chain; with `num_chains`, one start each along a leading axis of every leaf.
         num_steps: Steps, compiled in; a few hundred.
         target: In (0, 1): about 0.8 for `hmc`, 0.574 for `mala`, 0.234 for `random_walk`.
@@ -75,7 +76,7 @@ def dual_averaging(
         num_chains: How many chains, or None for one without an extra axis.
 
     Returns:
-        `Tuned(step_size, acceptance, position)`.
+        `Adaptation(step_size, acceptance, position)`.
 
     Raises:
         FkdiffError: An argument is wrong, or the kernel accepts everything.
@@ -86,6 +87,7 @@ def dual_averaging(
 
     References: Hoffman and Gelman (2014), algorithms 4 and 5.
     """
+    require(not callable(key), "key is a function; the key comes first: dual_averaging(key, kernel, position).")
     one_key(key)
     require(
         callable(kernel) and not isinstance(kernel, Kernel),
@@ -105,11 +107,11 @@ def dual_averaging(
         num_chains is None or lengths == {(num_chains,)},
         f"position is {described(position)} and num_chains={num_chains}; give every leaf one start per chain.",
     )
-    return _tune(kernel, key, position, num_steps, aim, first, num_chains)
+    return _tune(key, kernel, position, num_steps, aim, first, num_chains)
 
 
 @eqx.filter_jit
-def _tune(kernel, key, position, num_steps, target, first, num_chains) -> Tuned:
+def _tune(key, kernel, position, num_steps, target, first, num_chains) -> Adaptation:
     if num_chains is None:  # one chain is a batch of one
         position = jax.tree.map(lambda leaf: leaf[None], position)
     chains = num_chains or 1
@@ -144,7 +146,7 @@ def _tune(kernel, key, position, num_steps, target, first, num_chains) -> Tuned:
     start = state, jnp.log(guess), jnp.zeros_like(guess), jnp.zeros_like(guess)
     (state, _, mean_log, _), acceptances = jax.lax.scan(body, start, jnp.arange(num_steps))
     position = state.position if num_chains is not None else jax.tree.map(lambda leaf: leaf[0], state.position)
-    return Tuned(jnp.exp(mean_log), jnp.mean(acceptances[num_steps // 2 :]), position)
+    return Adaptation(jnp.exp(mean_log), jnp.mean(acceptances[num_steps // 2 :]), position)
 
 
 def _reasonable(acceptance: Callable[[Key, Array], Array], key: Key, guess: Array) -> Array:

@@ -86,6 +86,7 @@ def run_chain(
     kernel: Kernel,
     position: PyTree,
     num_steps: int,
+    *,
     collect: Callable[[Any, Any], PyTree] | None = None,
     num_chains: int | None = None,
     checkpoint: int | None = None,

@@ -10,7 +10,9 @@
 - `baselines`: the n-gram models that a text model must beat
 - `descent`: `fit`: a loss of one's own, for notebooks
 - `step`: one pure training step
-- `loop`: the host loop around it
+- `plan`: `resolved`: a config and its data, resolved once, before the first step
+- `loop`: the host loop around the step
+- `metrics`: what the loop measures and writes down
 - `checkpoint`: safetensors and a manifest, verified on restore
 - `run`: the run folder, `load_run` and `load_predictor`
 - `pictures`: samples to look at, as PNG or as a page of text

@@ -25,7 +25,7 @@ from fkdiff.prediction import Predictor
 from fkdiff.train import checkpoint
 from fkdiff.train.build import Form, abstract_params
 from fkdiff.train.config import Arrays, Images, TrainConfig
-from fkdiff.train.data import data_facts, example_shape, load_data
+from fkdiff.train.data import example_shape, load_data
 from fkdiff.train.files import check_name, metric_rows, refuse_existing, write_file
 from fkdiff.train.objectives.masked import Masking
 from fkdiff.train.schema import validate
@@ -236,11 +236,10 @@ def check_same(config: TrainConfig, old: dict[str, Any], folder: Path) -> None:
         )
 
 
-def check_corpus(config: TrainConfig, manifest: dict[str, Any], folder: Path) -> None:
+def check_corpus(corpus: dict[str, Any] | None, manifest: dict[str, Any], folder: Path) -> None:
     """Refuses to resume on another text than the run began with."""
-    now, before = data_facts(config).get("corpus"), manifest.get("corpus")
     require(
-        now == before,
+        corpus == manifest.get("corpus"),
         f"{folder} was trained on another text than this Python's pydoc_data.topics; resume under the Python that "
         "began it.",
     )

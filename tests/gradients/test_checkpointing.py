@@ -21,7 +21,9 @@ def solver(theta, checkpoint):
 
 def chain(theta, checkpoint):
     kernel = mcmc.ula(lambda x: -theta * x**4, 0.05)
-    run = fk.run_chain(jax.random.key(1), kernel, jnp.ones(()), 11, lambda s, i: s.position, checkpoint=checkpoint)
+    run = fk.run_chain(
+        jax.random.key(1), kernel, jnp.ones(()), 11, collect=lambda s, i: s.position, checkpoint=checkpoint
+    )
     return run.collected.sum()
 
 

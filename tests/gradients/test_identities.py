@@ -65,7 +65,9 @@ def many_runs():
 def chains():
     kernel = mcmc.mala(lambda x: log_density(x, THETA), 0.3)
     start = jax.random.normal(jax.random.key(2), (16,))
-    run = fk.run_chain(jax.random.key(3), kernel, start, 1500, lambda state, info: state.position, num_chains=16)
+    run = fk.run_chain(
+        jax.random.key(3), kernel, start, 1500, collect=lambda state, info: state.position, num_chains=16
+    )
     return run.collected[100:]
 
 

@@ -27,17 +27,17 @@ def narrow(x):
 )
 def test_dual_averaging_reaches_the_acceptance(make, target):
     starts = jnp.asarray(SCALES, jnp.float32)[None] * jax.random.normal(KEY, (32, 3))
-    tuned = mcmc.dual_averaging(make, KEY, starts, 200, target, num_chains=32)
-    run = fk.run_chain(jax.random.key(1), make(tuned.step_size), tuned.position, 200, num_chains=32)
+    found = mcmc.dual_averaging(KEY, make, starts, num_steps=200, target=target, num_chains=32)
+    run = fk.run_chain(jax.random.key(1), make(found.step_size), found.position, 200, num_chains=32)
     assert abs(float(jnp.mean(run.acceptance)) - target) <= 0.04
-    assert abs(float(tuned.acceptance) - target) <= 0.06
+    assert abs(float(found.acceptance) - target) <= 0.06
 
 
 @pytest.mark.slow
 def test_a_first_step_size_far_off_is_forgotten():
     make = lambda h: mcmc.hmc(narrow, h, 5)  # noqa: E731
     found = [
-        float(mcmc.dual_averaging(make, KEY, jnp.zeros(3), 1000, 0.8, initial=first).step_size)
+        float(mcmc.dual_averaging(KEY, make, jnp.zeros(3), num_steps=1000, initial=first).step_size)
         for first in (1e-4, None, 30.0)
     ]
     assert max(found) <= 1.5 * min(found)

@@ -95,8 +95,9 @@ WRONG = {
     "negative": (lambda: fk.run_chain(KEY, mcmc.ula(normal, 0.1), POINT, -2), "num_steps=-2"),
     "chains": (lambda: fk.run_chain(KEY, mcmc.ula(normal, 0.1), POINT, 3, num_chains=3), "num_chains=3"),
     "collect": (lambda: fk.run_chain(KEY, mcmc.ula(normal, 0.1), POINT, 3, collect="x"), "collect='x'"),
-    "target": (lambda: mcmc.dual_averaging(lambda h: mcmc.ula(normal, h), KEY, POINT, target=1.0), "target=1.0"),
-    "unadjusted": (lambda: mcmc.dual_averaging(lambda h: mcmc.ula(normal, h), KEY, POINT), "accepts everything"),
+    "target": (lambda: mcmc.dual_averaging(KEY, lambda h: mcmc.ula(normal, h), POINT, target=1.0), "target=1.0"),
+    "unadjusted": (lambda: mcmc.dual_averaging(KEY, lambda h: mcmc.ula(normal, h), POINT), "accepts everything"),
+    "the key second": (lambda: mcmc.dual_averaging(lambda h: mcmc.ula(normal, h), KEY, POINT), "the key comes first"),
     "one draw": (lambda: mcmc.mass_from_window(jnp.ones((1, 2))), "at least 2 positions"),
     "weights": (lambda: mcmc.mass_from_population(jnp.ones((4, 2)), jnp.zeros(3)), r"shape \(3,\) for 4"),
     "ladder": (
@@ -117,3 +118,17 @@ def test_wrong_arguments_are_one_sentence(case):
     with pytest.raises(fk.FkdiffError, match=words) as raised:
         wrong()
     assert "\n" not in str(raised.value)
+
+
+def test_drivers_take_options_by_name_alone():
+    with pytest.raises(TypeError, match="positional"):
+        fk.run_chain(KEY, mcmc.ula(normal, 0.1), POINT, 3, position_of)
+    with pytest.raises(TypeError, match="positional"):
+        mcmc.dual_averaging(KEY, lambda h: mcmc.mala(normal, h), POINT, 10)
+
+
+def test_the_old_name_of_an_adaptation_warns_and_is_the_new_one():
+    with pytest.warns(DeprecationWarning, match=r"now fkdiff\.mcmc\.Adaptation"):
+        assert mcmc.Tuned is mcmc.Adaptation
+    with pytest.raises(AttributeError, match="no attribute 'Tuner'"):
+        _ = mcmc.Tuner

@@ -14,6 +14,7 @@ from fkdiff.core import FkdiffError, FkdiffWarning
 from fkdiff.train import checkpoint, load_predictor, load_run, loop, run
 from fkdiff.train.config import TrainConfig
 from fkdiff.train.files import exclusive
+from fkdiff.train.plan import resolved
 
 CONFIG = TrainConfig.model_validate(
     {
@@ -43,19 +44,18 @@ def trained(tmp_path_factory):
 
 def interrupt_at(monkeypatch, step, number):
     """Sends this process a signal while it takes `step`."""
-    make = loop.make_step
 
-    def wrapped(*arguments):
-        inner = make(*arguments)
+    def interrupted(config, data_root):
+        plan = resolved(config, data_root)
 
         def counted(state, data, root):
             if int(state.step) == step:
                 os.kill(os.getpid(), number)
-            return inner(state, data, root)
+            return plan.step(state, data, root)
 
-        return counted
+        return plan._replace(step=counted)
 
-    monkeypatch.setattr(loop, "make_step", wrapped)
+    monkeypatch.setattr(loop, "resolved", interrupted)
 
 
 def test_the_run_folder_holds_what_it_should(trained):
@@ -147,13 +147,15 @@ def test_averages_of_other_lengths_are_kept_restored_and_loaded_by_their_decay(t
 
 
 def test_ten_bad_gradients_end_the_run_in_a_sentence(tmp_path, monkeypatch):
-    real = loop.load_data
+    def broken(config, data_root):
+        plan = resolved(config, data_root)
 
-    def broken(config, root):
-        data = real(config, root)
-        return data._replace(examples=data.examples * np.nan)
+        def step(state, data, root):
+            return plan.step(state, data._replace(examples=data.examples * jnp.nan), root)
 
-    monkeypatch.setattr(loop, "load_data", broken)
+        return plan._replace(step=step)
+
+    monkeypatch.setattr(loop, "resolved", broken)
     with pytest.raises(FkdiffError, match="10 gradients in a row were not finite"):
         loop.train(CONFIG, tmp_path / "bad")
 

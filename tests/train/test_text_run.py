@@ -15,6 +15,7 @@ from fkdiff.cli.overrides import override
 from fkdiff.core import FkdiffError
 from fkdiff.train import checkpoint, load_predictor, load_run, loop, run
 from fkdiff.train.config import load_config, parse_config
+from fkdiff.train.plan import resolved
 from fkdiff.train.text import MASK, VOCABULARY, decode, encode, pydoc_corpus
 
 ROOT = Path(__file__).parents[2]
@@ -49,21 +50,20 @@ def test_the_run_folder_holds_text_and_the_last_line_the_baselines(trained):
 
 def test_stopped_and_resumed_it_is_bitwise_the_same_run(trained, tmp_path, monkeypatch):
     straight, _ = trained
-    make = loop.make_step
 
-    def wrapped(*arguments):
-        inner = make(*arguments)
+    def interrupted(config, data_root):
+        plan = resolved(config, data_root)
 
         def counted(state, data, root):
             if int(state.step) == 6:
                 os.kill(os.getpid(), signal.SIGTERM)
-            return inner(state, data, root)
+            return plan.step(state, data, root)
 
-        return counted
+        return plan._replace(step=counted)
 
     out = tmp_path / "broken"
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "make_step", wrapped)
+        patch.setattr(loop, "resolved", interrupted)
         result = loop.train(parse_config(TEXT), out)
     assert (result.stopped, result.step) == (signal.SIGTERM, 7)
     loop.train(parse_config(TEXT), out, resume=True)

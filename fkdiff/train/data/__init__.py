@@ -5,7 +5,7 @@
 - `arrays`: numbers in .npy, .npz and .csv files, in memory or on disk
 - `images`: folders of pictures
 - `places`: what may be read, and how
-- `sources`: `resolve`, `load_data`, `held_out`: from a config's `data:` section to a data set
+- `sources`: `read_data`, `resolve`, `load_data`, `held_out`: from a config's `data:` section to a data set
 - `batches`: `Batches`: which examples a step sees
 """
 
@@ -19,5 +19,6 @@ from fkdiff.train.data.sources import data_facts as data_facts
 from fkdiff.train.data.sources import example_shape as example_shape
 from fkdiff.train.data.sources import held_out as held_out
 from fkdiff.train.data.sources import load_data as load_data
+from fkdiff.train.data.sources import read_data as read_data
 from fkdiff.train.data.sources import resolve as resolve
 from fkdiff.train.data.toys import toy2d as toy2d

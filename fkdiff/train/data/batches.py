@@ -38,6 +38,12 @@ class Batches:
         data: The training set.
         key: Orders it.
         batch_size: Examples of a batch, over all devices.
+
+    Attributes:
+        count: Examples to train on.
+        batch_size: As given.
+        shared: Places a batch: each device holds one piece.
+        whole: Places what every device holds all of.
     """
 
     def __init__(self, data: Dataset, key: Key, batch_size: int):
@@ -50,6 +56,7 @@ class Batches:
             batch_size % devices == 0,
             f"optim.batch_size={batch_size} cannot be shared by {devices} devices; use a multiple of {devices}.",
         )
+        self.count, self.batch_size = count, batch_size
         self._key, self._labels = key, np.asarray(data.labels)
         self._rows = jax.jit(lambda key, step: batch_indices(key, step, count, batch_size))
         mesh = jax.make_mesh((devices,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))

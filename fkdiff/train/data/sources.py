@@ -35,8 +35,24 @@ class Report(NamedTuple):
         return "; ".join(self.lines) + "."
 
 
-def resolve(config: TrainConfig, root: str | Path = ".") -> tuple[TrainConfig, Report]:
-    """Reads the data once: the config with what is now known of them, and a report.
+class Read(NamedTuple):
+    """A config's data, read once.
+
+    Attributes:
+        config: The config with what is now known of its data.
+        report: What was read.
+        training: To train on.
+        held_out: What training never sees.
+    """
+
+    config: TrainConfig
+    report: Report
+    training: Dataset
+    held_out: Dataset
+
+
+def read_data(config: TrainConfig, root: str | Path = ".") -> Read:
+    """Both parts of a config's data, each read or made once.
 
     Args:
         config: The config, as a person wrote it or as a run keeps it.
@@ -45,9 +61,21 @@ def resolve(config: TrainConfig, root: str | Path = ".") -> tuple[TrainConfig, R
     Raises:
         FkdiffError: The data cannot be read, are not what the config says, or have changed since the run began.
     """
-    root = Path(root)
+    config, report = _with_facts(config, Path(root))
+    training, aside = load_data(config, root), held_out(config, root)
+    return Read(config, report or _described(config, training, aside), training, aside)
+
+
+def resolve(config: TrainConfig, root: str | Path = ".") -> tuple[TrainConfig, Report]:
+    """The config with what is now known of its data, and a report; for arguments and errors see `read_data`."""
+    config, report = _with_facts(config, Path(root))
+    return config, report or _described(config, load_data(config, root), held_out(config, root))
+
+
+def _with_facts(config: TrainConfig, root: Path) -> tuple[TrainConfig, Report | None]:
+    """The config with the facts of its files, and what was found in them; None where it names no files."""
     if not isinstance(config.data, Arrays | Images):
-        return config, _described(config)
+        return config, None
     found, lines = (arrays if isinstance(config.data, Arrays) else images).facts(config.data, root)  # type: ignore[arg-type]
     before = config.data.facts
     require(
@@ -60,13 +88,12 @@ def resolve(config: TrainConfig, root: str | Path = ".") -> tuple[TrainConfig, R
     return validate(TrainConfig, data, "the config"), Report(tuple(lines))
 
 
-def _described(config: TrainConfig) -> Report:
-    train, aside = load_data(config), held_out(config)
-    low, high = float(np.min(train.examples)), float(np.max(train.examples))
+def _described(config: TrainConfig, training: Dataset, aside: Dataset) -> Report:
+    low, high = float(np.min(training.examples)), float(np.max(training.examples))
     lines = [f"{config.data.kind}: examples of shape {config.data.natural_shape}, from {low:.4g} to {high:.4g}"]
     lines += [f"{config.data.num_classes} classes"] if config.data.num_classes else []
     lines += [f"conditions of {config.data.cond_length} numbers"] if config.data.cond_length else []
-    return Report((*lines, f"{len(train.examples)} to train on, {len(aside.examples)} held out"))
+    return Report((*lines, f"{len(training.examples)} to train on, {len(aside.examples)} held out"))
 
 
 def example_shape(config: TrainConfig) -> tuple[int, ...]:
