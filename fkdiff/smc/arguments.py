@@ -11,7 +11,7 @@ import numpy as np
 
 from fkdiff.core import Array, PyTree, chunk_size, concrete, require, times_of, whole
 from fkdiff.smc.feynman_kac import SLACK, FeynmanKac, PopulationModel, lift
-from fkdiff.smc.resampling import Resampler, adaptive, systematic
+from fkdiff.smc.resampling import ResampleFunction, Resampler, adaptive, as_resampler, systematic
 
 
 def check_choice(on_nan: str) -> str:
@@ -41,8 +41,11 @@ def check_functions(resample: Any, collect: Any) -> None:
     )
 
 
-def check_resampler(resample: Resampler | None, model: Any) -> Resampler:
-    """What was given; else the model's own, else `adaptive(systematic, 0.5)`. A model with its own takes no other."""
+def check_resampler(resample: ResampleFunction | None, model: Any) -> Resampler:
+    """What was given; else the model's own, else `adaptive(systematic, 0.5)`. A model with its own takes no other.
+
+    A plain function becomes a resampler here.
+    """
     own = getattr(model, "resampler", None)
     require(
         resample is None or own is None,
@@ -50,8 +53,8 @@ def check_resampler(resample: Resampler | None, model: Any) -> Resampler:
         "leave it out.",
     )
     if resample is not None:
-        return resample
-    return adaptive(systematic, 0.5) if own is None else own
+        return as_resampler(resample)
+    return adaptive(systematic, 0.5) if own is None else as_resampler(own)
 
 
 def check_times(grid: Any, model: FeynmanKac | PopulationModel | None) -> Array:

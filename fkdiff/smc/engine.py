@@ -23,7 +23,7 @@ from fkdiff.core import Array, Key, PyTree, Status, mix, stream, take, worst
 from fkdiff.core.keys import Use
 from fkdiff.smc import arguments
 from fkdiff.smc.feynman_kac import FeynmanKac, MoveInfo, PopulationModel
-from fkdiff.smc.resampling import Resampler, at, given, scheme, systematic
+from fkdiff.smc.resampling import Resampler, as_resampler, systematic
 from fkdiff.smc.result import SMCInfo, SMCResult
 from fkdiff.smc.state import SMCState, StepInfo, account, holds_nan, record, weigh
 from fkdiff.smc.weights import compensated_add, ess, log_mean_exp, spread
@@ -100,7 +100,7 @@ def step(
         chunk: As in `init`.
     """
     model = arguments.lifted(model, chunk)
-    resample = arguments.check_resampler(None, model) if resample is None else resample
+    resample = arguments.check_resampler(None, model) if resample is None else as_resampler(resample)
     state, resampled = select(key, model, state, t0, resample)
     moved, increments, info = model.move(move_key(key, state), state.particles, state.log_weights, t0, t1)
     return absorb(state, moved, increments, info, resampled, t0, t1, on_nan)
@@ -148,7 +148,7 @@ def _resample(
 ) -> tuple[SMCState, Array]:
     """Asks the resampler; gathers, refreshes and banks the evidence only if it resampled."""
     before = state.log_weights
-    resample = given(at(resample, t), state.particles)
+    resample = resample.at(t).given(state.particles)
     ancestors, log_weights, resampled = resample(stream(key, Use.RESAMPLE), before)
     refresh = getattr(model, "refresh", None)
 
@@ -249,7 +249,7 @@ def close(
         killed=state.killed,
         report=steps.report,
     )
-    family = scheme(systematic if resample is None else resample)
+    family = as_resampler(systematic if resample is None else resample).family
     return SMCResult(particles, log_weights, total, info, collected, family)
 
 
