@@ -37,7 +37,7 @@ def measure(scheme, num_particles: int, repeats: int) -> dict:
     weights = np.exp(np.asarray(log_weights, np.float64))
     counts = np.bincount(ancestors, minlength=num_particles)
     return {
-        "scheme": scheme.__name__,
+        "scheme": scheme.family,
         "num_particles": num_particles,
         "compile ms": compile_ms,
         "best ms": min(times),
@@ -56,9 +56,9 @@ def ratio_rows(theirs: Any, num_particles: int, pairs: int) -> list[dict]:
     log_weights = jax.random.normal(jax.random.key(0), (num_particles,))
     weights, key, rows = jax.nn.softmax(log_weights), jax.random.key(1), []
     for scheme in SCHEMES:
-        ours, other = jax.jit(scheme), jax.jit(getattr(theirs, scheme.__name__), static_argnums=2)
+        ours, other = jax.jit(scheme), jax.jit(getattr(theirs, scheme.family), static_argnums=2)
         seconds = paired(lambda f=ours: f(key, log_weights), lambda f=other: f(key, weights, num_particles), pairs)
-        row = {"scheme": scheme.__name__, "num_particles": num_particles, "fkdiff cpu ms": 1e3 * seconds[0]}
+        row = {"scheme": scheme.family, "num_particles": num_particles, "fkdiff cpu ms": 1e3 * seconds[0]}
         rows.append(row | {"blackjax cpu ms": 1e3 * seconds[1], "ratio": seconds[0] / seconds[1]})
     print(table(rows))
     return rows
@@ -74,7 +74,7 @@ def safety_rows(theirs: Any, draws: int, num_particles: int = 10**6) -> list[dic
     for scheme in SCHEMES:
         functions = {"fkdiff": (lambda key, w, f=scheme: f(key, w)[0], log_weights)}
         if theirs is not None:
-            other = getattr(theirs, scheme.__name__)
+            other = getattr(theirs, scheme.family)
             functions["blackjax"] = (lambda key, w, f=other: f(key, w, num_particles), weights)
         for name, (function, given) in functions.items():
 
@@ -89,7 +89,7 @@ def safety_rows(theirs: Any, draws: int, num_particles: int = 10**6) -> list[dic
                 return jax.lax.map(count, keys)
 
             found = run(jax.random.split(jax.random.key(3), rounds), given, dead)
-            row = {"scheme": scheme.__name__, "library": name, "draws": rounds * num_particles}
+            row = {"scheme": scheme.family, "library": name, "draws": rounds * num_particles}
             rows.append(row | {"picks without weight": int(found[0].sum()), "collapses": int(found[1].sum())})
     print(table(rows))
     return rows
@@ -106,7 +106,7 @@ def main() -> None:
             row = measure(scheme, num_particles, repeats)
             rows.append(row)
             figures = f"{row['best ms']:>9.2f} {row['median ms']:>9.2f} {row['worst count error']:>20.2f}"
-            print(f"{scheme.__name__:<12} {num_particles:>9} {figures}")
+            print(f"{scheme.family:<12} {num_particles:>9} {figures}")
     theirs = rivals()
     ratios = [] if theirs is None else ratio_rows(theirs, sizes[-1], repeats)
     safety = safety_rows(theirs, 10**6 if args.quick else 10**8)

@@ -2,8 +2,8 @@
 
 - `feynman_kac`: `FeynmanKac` (for one particle), `Population` (what the engine runs), `MoveInfo`, `lift`
 - `run`: `run_smc`: a scan of `engine.init`, `engine.step` and `engine.finish`
-- `resampling`: `systematic`, `stratified`, `multinomial`, `residual`; `never`; `adaptive`, `stop_gradient` and
-  `detached` decorate
+- `resampling`: `Resampler`, what each of these is: `systematic`, `stratified`, `multinomial`, `residual`; `never`;
+  `adaptive`, `stop_gradient` and `detached` decorate
 - `soft`, `optimal_transport` (by `sinkhorn`): resampling with biased gradients; `never` has exact ones
 - `window`: `within`, which resamples only inside a window of times
 - `ancestors`: the same with injected uniforms
@@ -56,7 +56,11 @@ from fkdiff.smc.rejuvenation import Rejuvenated as Rejuvenated
 from fkdiff.smc.rejuvenation import rejuvenated as rejuvenated
 from fkdiff.smc.replicate import Replicates as Replicates
 from fkdiff.smc.replicate import replicate as replicate
+from fkdiff.smc.resampling import Adaptive as Adaptive
+from fkdiff.smc.resampling import Decorated as Decorated
+from fkdiff.smc.resampling import Resampler as Resampler
 from fkdiff.smc.resampling import adaptive as adaptive
+from fkdiff.smc.resampling import as_resampler as as_resampler
 from fkdiff.smc.resampling import detached as detached
 from fkdiff.smc.resampling import gradient_class as gradient_class
 from fkdiff.smc.resampling import multinomial as multinomial

@@ -11,7 +11,7 @@ import numpy as np
 
 from fkdiff.core import Array, PyTree, chunk_size, concrete, expect, require, times_of, whole
 from fkdiff.smc.model import SLACK, Model
-from fkdiff.smc.resampling import Resampler, adaptive, systematic
+from fkdiff.smc.resampling import ResampleFunction, Resampler, adaptive, as_resampler, systematic
 
 
 def check_choice(on_nan: str) -> str:
@@ -41,16 +41,25 @@ def check_functions(resample: Any, collect: Any) -> None:
     )
 
 
-def check_resampler(resample: Resampler | None, model: Model) -> Resampler:
-    """What was given; else the model's own, else `adaptive(systematic, 0.5)`. A model with its own takes no other."""
+def check_resampler(resample: ResampleFunction | None, model: Model) -> Resampler:
+    """What was given; else the model's own, else `adaptive(systematic, 0.5)`. A model with its own takes no other.
+
+    A plain function becomes a resampler here.
+    """
     own = model.resampler
     require(
         resample is None or own is None,
         f"a {type(model).__name__} resamples in its own way, and resample={resample!r} was given: leave it out.",
     )
     if resample is not None:
+        resample = as_resampler(resample)
+        require(
+            model.transportable or not resample.averages,
+            f"resample={resample!r} averages particles, and those of a {type(model).__name__} hold what has no average "
+            "(a prediction, a cumulative potential); resample by a scheme that copies, such as fkdiff.smc.systematic.",
+        )
         return resample
-    return adaptive(systematic, 0.5) if own is None else own
+    return adaptive(systematic, 0.5) if own is None else as_resampler(own)
 
 
 def check_model(model: Any, chunk: int | None = None, host: bool = False) -> Model:

@@ -29,7 +29,7 @@ from fkdiff.core import Array, Key, PyTree, Status, mix, stream, take, worst
 from fkdiff.core.keys import Use
 from fkdiff.smc import arguments
 from fkdiff.smc.model import Model, MoveInfo
-from fkdiff.smc.resampling import Resampler, at, given, scheme, systematic
+from fkdiff.smc.resampling import Resampler, as_resampler, systematic
 from fkdiff.smc.result import SMCInfo, SMCResult
 from fkdiff.smc.state import SMCState, StepInfo, account, holds_nan, record, weigh
 from fkdiff.smc.weights import compensated_add, ess, log_mean_exp, spread
@@ -122,7 +122,7 @@ def step(
         resample: A resampler; `adaptive(systematic, 0.5)` by default.
         on_nan: "error", or "kill" (weight zero, counted).
     """
-    resample = arguments.check_resampler(None, model) if resample is None else resample
+    resample = arguments.check_resampler(None, model) if resample is None else as_resampler(resample)
     state, asked = ask(key, model, state, t0, t1, resample)
     return tell(model, state, asked, model.answer(asked.question), t0, t1, on_nan)
 
@@ -166,7 +166,7 @@ def _step_key(key: Key, number: Array | int) -> Key:
 def _resample(key: Key, model: Model, state: SMCState, t: Array, resample: Resampler) -> tuple[SMCState, Array]:
     """Asks the resampler; gathers, refreshes and banks the evidence only if it resampled."""
     before = state.log_weights
-    resample = given(at(resample, t), state.particles)
+    resample = resample.at(t).given(state.particles)
     ancestors, log_weights, resampled = resample(stream(key, Use.RESAMPLE), before)
 
     def gather(operands):
@@ -278,5 +278,5 @@ def close(
         killed=state.killed,
         report=steps.report,
     )
-    family = scheme(systematic if resample is None else resample)
+    family = as_resampler(systematic if resample is None else resample).family
     return SMCResult(particles, log_weights, total, info, collected, family)

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 
 from fkdiff.core import Array, FkdiffError, Key, PyTree, Scalar, concrete, number, require, whole
 from fkdiff.smc import sinkhorn
-from fkdiff.smc.resampling import Resampled
+from fkdiff.smc.resampling import Resampled, Resampler
 
 
-class OptimalTransport(eqx.Module):
+class OptimalTransport(Resampler):
     """See `optimal_transport`."""
 
     epsilon: Array
@@ -22,6 +22,7 @@ class OptimalTransport(eqx.Module):
 
     family = "transport"
     gradient = "biased"
+    averages = True
 
     def given(self, particles: PyTree) -> Transport:
         """The resampler of these particles."""
@@ -34,7 +35,7 @@ class OptimalTransport(eqx.Module):
         )
 
 
-class Transport(eqx.Module):
+class Transport(Resampler):
     """`optimal_transport` of particles at `x`, flattened, (N, d)."""
 
     rule: OptimalTransport
@@ -42,6 +43,7 @@ class Transport(eqx.Module):
 
     family = "transport"
     gradient = "biased"
+    averages = True
 
     def __call__(self, key: Key, log_weights: Array) -> Resampled:
         usable = jnp.isfinite(jnp.max(log_weights))

@@ -8,8 +8,9 @@ The expected number of copies of particle i is N W_i for each of the four scheme
 `adaptive`, `stop_gradient` and `within` take a resampler and return one. Where no CDF exists (every particle dead, a
 NaN or a +inf) the answer is the identity with weights untouched: the engine's status says why.
 
-A resampler that depends on time has a method `at(t) -> resampler`, one that looks at the particles a method
-`given(particles) -> resampler`; the engine calls both before the move, and a decorator passes them on.
+Every resampler is a `Resampler`, and what decorates another is a `Decorated`. A plain function of (key, log_weights)
+is accepted wherever a resampler is: `as_resampler` makes one of it. One that depends on time or looks at the particles
+says so in `at` and `given`, which the engine calls before the move.
 
 Gradients: ancestors are integers and carry none, so a derivative through a plain resampling would silently drop terms:
 it is refused. What may stand in its place:
@@ -22,8 +23,10 @@ it is refused. What may stand in its place:
 
 from __future__ import annotations
 
+import abc
+import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -34,7 +37,7 @@ from fkdiff.smc import ancestors as injected
 from fkdiff.smc.weights import ess
 
 Resampled = tuple[Array, Array, Array]
-Resampler = Callable[[Key, Array], Resampled]
+ResampleFunction = Callable[[Key, Array], Resampled]  # a resampler, or a function that `as_resampler` makes one of
 
 REFUSAL = (
     "a derivative flows through a resampling, whose choice of ancestors carries none; for the derivative of log Z use "
@@ -43,40 +46,149 @@ REFUSAL = (
 )
 
 
-def systematic(key: Key, log_weights: Array) -> Resampled:
+class Resampler(eqx.Module):
+    """What chooses ancestors: `(key, log_weights) -> (ancestors, log_weights, resampled)`.
+
+    Attributes:
+        family: Name of the scheme, which decides the formula of the evidence's error: "systematic", "stratified",
+            "multinomial", "residual", "waste-free", "transport", or "other".
+        gradient: What a derivative through it is: see `gradient_class`.
+        averages: Whether slots mix particles by a plan rather than copy one each.
+    """
+
+    family: ClassVar[str] = "other"
+    gradient: ClassVar[str] = "undeclared"
+    averages: ClassVar[bool] = False
+
+    def at(self, t: Array) -> Resampler:
+        """The resampler at time t: itself, unless it depends on time."""
+        return self
+
+    def given(self, particles: PyTree) -> Resampler:
+        """The resampler that knows the particles: itself, unless it looks at them."""
+        return self
+
+    @abc.abstractmethod
+    def __call__(self, key: Key, log_weights: Array) -> Resampled:
+        """Chooses the ancestors of a population with these log-weights."""
+
+
+class FromFunction(Resampler):
+    """A plain function as a resampler: of the family "other", with a gradient that is "undeclared"."""
+
+    function: ResampleFunction
+
+    def __call__(self, key: Key, log_weights: Array) -> Resampled:
+        return self.function(key, log_weights)
+
+
+def as_resampler(resample: ResampleFunction) -> Resampler:
+    """`resample` itself, or the resampler that calls it if it is a plain function."""
+    if isinstance(resample, Resampler):
+        return resample
+    require(
+        callable(resample),
+        f"resampler={resample!r} is not a resampler; pass fkdiff.smc.systematic, or adaptive(systematic, 0.5).",
+    )
+    return FromFunction(resample)
+
+
+class Decorated(Resampler):
+    """A resampler around another: a decorator says only what it changes, and the rest is that of the other."""
+
+    resampler: Resampler = eqx.field(converter=as_resampler)
+
+    @property
+    def family(self) -> str:
+        """That of the resampler inside."""
+        return self.resampler.family
+
+    @property
+    def gradient(self) -> str:
+        """That of the resampler inside."""
+        return self.resampler.gradient
+
+    @property
+    def averages(self) -> bool:
+        """That of the resampler inside."""
+        return self.resampler.averages
+
+    def at(self, t: Array) -> Resampler:
+        """The same decoration of the resampler at time t."""
+        return dataclasses.replace(self, resampler=self.resampler.at(t))
+
+    def given(self, particles: PyTree) -> Resampler:
+        """The same decoration of the resampler that knows the particles."""
+        return dataclasses.replace(self, resampler=self.resampler.given(particles))
+
+
+class Systematic(Resampler):
     """One uniform for all N points (k + u)/N: every |count − N W_i| < 1, lowest variance in practice, fastest.
 
     Cost: O(N). References: Carpenter, Clifford and Fearnhead (1999).
     """
-    u = jax.random.uniform(key, (), log_weights.dtype)
-    return outcome(injected.systematic_ancestors(u, log_weights), log_weights)
+
+    family = "systematic"
+    gradient = "refused"
+
+    def __call__(self, key: Key, log_weights: Array) -> Resampled:
+        u = jax.random.uniform(key, (), log_weights.dtype)
+        return outcome(injected.systematic_ancestors(u, log_weights), log_weights)
 
 
-def stratified(key: Key, log_weights: Array) -> Resampled:
+class Stratified(Resampler):
     """One uniform in each stratum [k/N, (k + 1)/N): every |count − N W_i| < 2, never worse than multinomial.
 
     Cost: O(N). References: Kitagawa (1996).
     """
-    u = jax.random.uniform(key, log_weights.shape, log_weights.dtype)
-    return outcome(injected.stratified_ancestors(u, log_weights), log_weights)
+
+    family = "stratified"
+    gradient = "refused"
+
+    def __call__(self, key: Key, log_weights: Array) -> Resampled:
+        u = jax.random.uniform(key, log_weights.shape, log_weights.dtype)
+        return outcome(injected.stratified_ancestors(u, log_weights), log_weights)
 
 
-def multinomial(key: Key, log_weights: Array) -> Resampled:
+class Multinomial(Resampler):
     """N independent draws: the highest variance, and the scheme that most theorems speak of.
 
     Cost: O(N log N), from sorted uniforms. References: Gordon, Salmond and Smith (1993).
     """
-    u = jax.random.uniform(key, (log_weights.shape[0] + 1,), log_weights.dtype)
-    return outcome(injected.multinomial_ancestors(u, log_weights), log_weights)
+
+    family = "multinomial"
+    gradient = "refused"
+
+    def __call__(self, key: Key, log_weights: Array) -> Resampled:
+        u = jax.random.uniform(key, (log_weights.shape[0] + 1,), log_weights.dtype)
+        return outcome(injected.multinomial_ancestors(u, log_weights), log_weights)
 
 
-def residual(key: Key, log_weights: Array) -> Resampled:
+class Residual(Resampler):
     """⌊N W_i⌋ copies for certain and the remainder multinomial.
 
     Cost: O(N log N). References: Liu and Chen (1998).
     """
-    u = jax.random.uniform(key, (log_weights.shape[0] + 1,), log_weights.dtype)
-    return outcome(injected.residual_ancestors(u, log_weights), log_weights)
+
+    family = "residual"
+    gradient = "refused"
+
+    def __call__(self, key: Key, log_weights: Array) -> Resampled:
+        u = jax.random.uniform(key, (log_weights.shape[0] + 1,), log_weights.dtype)
+        return outcome(injected.residual_ancestors(u, log_weights), log_weights)
+
+
+class Never(Resampler):
+    """No resampling: sequential importance sampling, whose derivatives are pathwise. Cost: none."""
+
+    gradient = "pathwise"
+
+    def __call__(self, key: Key, log_weights: Array) -> Resampled:
+        return jnp.arange(log_weights.shape[0], dtype=jnp.int32), log_weights, jnp.asarray(False)
+
+
+systematic, stratified, multinomial, residual = Systematic(), Stratified(), Multinomial(), Residual()
+never = Never()
 
 
 def outcome(chosen: Array, log_weights: Array) -> Resampled:
@@ -88,44 +200,18 @@ def outcome(chosen: Array, log_weights: Array) -> Resampled:
     return jnp.where(usable, chosen, identity), reset, usable
 
 
-def at(resampler: Resampler, t: Array) -> Resampler:
-    """The resampler at time t: itself, unless it has an `at` of its own."""
-    own: Any = getattr(resampler, "at", None)
-    return resampler if own is None else own(t)
-
-
-def given(resampler: Resampler, particles: PyTree) -> Resampler:
-    """The resampler that knows the particles: itself, unless it has a `given` of its own."""
-    own: Any = getattr(resampler, "given", None)
-    return resampler if own is None else own(particles)
-
-
-def never(key: Key, log_weights: Array) -> Resampled:
-    """No resampling: sequential importance sampling, whose derivatives are pathwise. Cost: none."""
-    return jnp.arange(log_weights.shape[0], dtype=jnp.int32), log_weights, jnp.asarray(False)
-
-
 def unmoved(resampler: Resampler, key: Key, log_weights: Array) -> Resampled:
     """What `resampler` answers where nothing is resampled: the identity in its own form, copies or a plan."""
-    form = jax.eval_shape(lambda *given: resampler(*given)[0], key, log_weights)
+    form = jax.eval_shape(lambda *arguments: resampler(*arguments)[0], key, log_weights)
     count = log_weights.shape[0]
     same = jnp.arange(count, dtype=jnp.int32) if form.ndim == 1 else jnp.eye(count, dtype=form.dtype)
     return same, log_weights, jnp.asarray(False)
 
 
-class Adaptive(eqx.Module):
+class Adaptive(Decorated):
     """Resamples only when ESS < threshold · N, strictly; otherwise the identity with weights untouched."""
 
-    resampler: Resampler
     threshold: Array
-
-    def at(self, t: Array) -> Adaptive:
-        """The same rule for the resampler at time t."""
-        return Adaptive(at(self.resampler, t), self.threshold)
-
-    def given(self, particles: PyTree) -> Adaptive:
-        """The same rule for the resampler that knows the particles."""
-        return Adaptive(given(self.resampler, particles), self.threshold)
 
     def __call__(self, key: Key, log_weights: Array) -> Resampled:
         count = log_weights.shape[0]
@@ -140,7 +226,7 @@ class Adaptive(eqx.Module):
         return jax.lax.cond(low, go, keep, key, log_weights)
 
 
-def adaptive(resampler: Resampler, threshold: Scalar = 0.5) -> Adaptive:
+def adaptive(resampler: ResampleFunction, threshold: Scalar = 0.5) -> Adaptive:
     """`resampler`, applied only when ESS < threshold · N, strictly.
 
     Args:
@@ -158,10 +244,9 @@ def adaptive(resampler: Resampler, threshold: Scalar = 0.5) -> Adaptive:
     return Adaptive(resampler, jnp.asarray(threshold, jnp.result_type(float)))
 
 
-class StopGradient(eqx.Module):
+class StopGradient(Decorated):
     """A resampler whose weights keep the value 0 and regain the gradient of log W that the choice dropped."""
 
-    resampler: Resampler
     score: bool = eqx.field(static=True, default=True)
 
     @property
@@ -169,13 +254,9 @@ class StopGradient(eqx.Module):
         """See `gradient_class`."""
         return "score" if self.score else "biased"
 
-    def at(self, t: Array) -> StopGradient:
-        """The same decoration of the resampler at time t."""
-        return StopGradient(at(self.resampler, t), self.score)
-
-    def given(self, particles: PyTree) -> StopGradient:
-        """The same decoration of the resampler that knows the particles."""
-        return StopGradient(given(self.resampler, jax.lax.stop_gradient(particles)), self.score)
+    def given(self, particles: PyTree) -> Resampler:
+        """The same decoration of the resampler that knows the particles, but no derivative through them."""
+        return super().given(jax.lax.stop_gradient(particles))
 
     def __call__(self, key: Key, log_weights: Array) -> Resampled:
         ancestors, after, resampled = self.resampler(key, jax.lax.stop_gradient(log_weights))
@@ -192,7 +273,7 @@ class StopGradient(eqx.Module):
         return ancestors, jnp.where(resampled, after, log_weights), resampled
 
 
-def stop_gradient(resampler: Resampler) -> StopGradient:
+def stop_gradient(resampler: ResampleFunction) -> StopGradient:
     """`resampler` with weights W/⊥W: same numbers, and the gradient of log Ẑ becomes Fisher's identity.
 
     The gradient of E Ẑ is right for every parameter of potentials and of moves that are differentiable in it, given
@@ -204,7 +285,7 @@ def stop_gradient(resampler: Resampler) -> StopGradient:
     return StopGradient(resampler)
 
 
-def detached(resampler: Resampler) -> StopGradient:
+def detached(resampler: ResampleFunction) -> StopGradient:
     """`resampler`, its choice taken for a constant: a *biased* gradient of low variance, for learning proposals.
 
     At proposals under which the weights are constant nothing is resampled and the bias is gone: that is where learning
@@ -215,35 +296,9 @@ def detached(resampler: Resampler) -> StopGradient:
     return StopGradient(resampler, score=False)
 
 
-def gradient_class(resampler: Resampler) -> str:
+def gradient_class(resampler: ResampleFunction) -> str:
     """What a derivative through `resampler` is: "refused", "pathwise", "score" (right for E Ẑ) or "biased".
 
-    That of the outermost decorator that says so; a stranger without a `gradient` of its own is "undeclared".
+    That of the outermost decorator that says so; a plain function is "undeclared".
     """
-    here: Any = resampler
-    while here is not None:
-        said = getattr(here, "gradient", None)
-        if said is not None:
-            return said
-        if here is never:
-            return "pathwise"
-        if any(here is known for known, _ in SCHEMES):
-            return "refused"
-        here = getattr(here, "resampler", None)
-    return "undeclared"
-
-
-SCHEMES = (
-    (systematic, "systematic"),
-    (stratified, "stratified"),
-    (multinomial, "multinomial"),
-    (residual, "residual"),
-)
-
-
-def scheme(resampler: Resampler) -> str:
-    """The family under all decorators, which decides the evidence's error formula; "other" if it is a stranger."""
-    base: Any = resampler
-    while hasattr(base, "resampler"):
-        base = base.resampler
-    return next((name for known, name in SCHEMES if known is base), getattr(base, "family", "other"))
+    return as_resampler(resampler).gradient

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from fkdiff.core import Array, Key, Scalar, concrete, number, require
-from fkdiff.smc.resampling import Resampled, Resampler, at, given
+from fkdiff.smc.resampling import Decorated, Resampled, ResampleFunction, as_resampler
 
 
-class Soft(eqx.Module):
+class Soft(Decorated):
     """See `soft`."""
 
-    resampler: Resampler
     share: Array
 
-    gradient = "biased"
+    @property
+    def gradient(self) -> str:
+        """Biased, since the choice is dropped."""
+        return "biased"
 
     def __call__(self, key: Key, log_weights: Array) -> Resampled:
         count, share = log_weights.shape[0], self.share.astype(log_weights.dtype)
@@ -29,7 +30,7 @@ class Soft(eqx.Module):
         return ancestors, jnp.where(resampled, after, log_weights), resampled
 
 
-def soft(resampler: Resampler, share: Scalar = 0.5) -> Soft:
+def soft(resampler: ResampleFunction, share: Scalar = 0.5) -> Soft:
     """Ancestors from q = share · W + (1 − share)/N by `resampler`, with log-weights log W/q afterwards.
 
     E Ẑ = Z as without it, at a higher variance: part of the resampling is undone by the weights.
@@ -39,16 +40,16 @@ def soft(resampler: Resampler, share: Scalar = 0.5) -> Soft:
         share: In (0, 1); a leaf.
 
     Raises:
-        FkdiffError: The share is not in (0, 1), or the resampler decides by itself whether to act.
+        FkdiffError: The share is not in (0, 1), or the resampler is decorated or averages.
 
     Gradients: *biased*. That of the weights W/q is kept and that of the choice dropped: all of it as share → 1, none as
     share → 0, where nothing is resampled.
 
     References: Karkus, Hsu and Lee (2018), section 4.2.
     """
-    require(callable(resampler), f"resampler={resampler!r} is not a resampler; pass fkdiff.smc.systematic.")
+    resampler = as_resampler(resampler)
     require(
-        not hasattr(resampler, "threshold") and at(given(resampler, None), jnp.zeros(())) is resampler,
+        not isinstance(resampler, Decorated) and not resampler.averages,
         "soft mixes the weights of a plain scheme; decorate outside, as in adaptive(soft(systematic), 0.5).",
     )
     leaf = number("share", share, 0.0, 1.0, "how much of the weights to resample by, strictly between 0 and 1")

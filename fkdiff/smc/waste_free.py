@@ -14,10 +14,10 @@ import jax.numpy as jnp
 
 from fkdiff.core import Array, Key
 from fkdiff.smc.ancestors import systematic_ancestors
-from fkdiff.smc.resampling import Resampled, outcome
+from fkdiff.smc.resampling import Resampled, Resampler, outcome
 
 
-class Blocks(eqx.Module):
+class Blocks(Resampler):
     """Systematic resampling of N/P particles, each P times, unless all log-weights are equal."""
 
     size: int = eqx.field(static=True)

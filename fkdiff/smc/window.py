@@ -7,38 +7,31 @@ look at the future.
 
 from __future__ import annotations
 
-import equinox as eqx
 import jax
 
-from fkdiff.core import Array, FkdiffError, Key, PyTree, Scalar, concrete, number, require
+from fkdiff.core import Array, FkdiffError, Key, Scalar, concrete, number, require
 from fkdiff.smc.model import SLACK
-from fkdiff.smc.resampling import Resampled, Resampler, at, given, unmoved
+from fkdiff.smc.resampling import Decorated, Resampled, ResampleFunction, as_resampler, unmoved
 
 
-class Within(eqx.Module):
+class Within(Decorated):
     """A resampler that waits for a time: `at(t)` is the resampler inside [start, end], and the identity outside."""
 
-    resampler: Resampler
     start: Array
     end: Array
 
     def at(self, t: Array) -> Gated:
         """The resampler at time t."""
-        return Gated(at(self.resampler, t), (t >= self.start - SLACK) & (t <= self.end + SLACK))
+        return Gated(self.resampler.at(t), (t >= self.start - SLACK) & (t <= self.end + SLACK))
 
     def __call__(self, key: Key, log_weights: Array) -> Resampled:
         raise FkdiffError("within(...) resamples by the time, so call within(...).at(t); the engine does it itself.")
 
 
-class Gated(eqx.Module):
+class Gated(Decorated):
     """A resampler behind a gate: the identity with weights untouched while it is shut."""
 
-    resampler: Resampler
     gate: Array
-
-    def given(self, particles: PyTree) -> Gated:
-        """The same gate before the resampler that knows the particles."""
-        return Gated(given(self.resampler, particles), self.gate)
 
     def __call__(self, key: Key, log_weights: Array) -> Resampled:
         def go(key, log_weights):  # cond hashes its branches, and a module with traced leaves has no hash
@@ -50,7 +43,7 @@ class Gated(eqx.Module):
         return jax.lax.cond(self.gate, go, keep, key, log_weights)
 
 
-def within(resampler: Resampler, start: Scalar, end: Scalar) -> Within:
+def within(resampler: ResampleFunction, start: Scalar, end: Scalar) -> Within:
     """`resampler`, applied only to populations at times start ≤ t ≤ end.
 
     Args:
@@ -63,10 +56,7 @@ def within(resampler: Resampler, start: Scalar, end: Scalar) -> Within:
 
     Gradients: as those of `resampler`.
     """
-    require(
-        callable(resampler),
-        f"resampler={resampler!r} is not a resampler; pass fkdiff.smc.systematic, or adaptive(systematic, 0.5).",
-    )
+    resampler = as_resampler(resampler)
     start, end = number("start", start, action="a time"), number("end", end, action="a time")
     first, last = concrete(start), concrete(end)
     if first is not None and last is not None:

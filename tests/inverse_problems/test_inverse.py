@@ -1,6 +1,5 @@
 """Posterior sampling against closed forms of the discretised chain, and planted bugs that must show."""
 
-import importlib
 
 import jax
 import jax.numpy as jnp

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from fkdiff import (
-    inverse_problems,
     FkdiffError,
     correctors,
     diagnostics,
@@ -14,10 +13,10 @@ from fkdiff import (
     guide,
     integrate,
     inverse,
+    inverse_problems,
     paths,
     solvers,
     steer,
-    steering,
     targets,
 )
 from fkdiff.prediction import KINDS, Parameterization

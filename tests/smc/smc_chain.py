@@ -103,7 +103,7 @@ def chains(resample, num_runs, seed, population=MODEL):
     return compiled[_run](jax.random.split(jax.random.key(seed), num_runs), population, resample)
 
 
-class Chosen(eqx.Module):
+class Chosen(smc.Resampler):
     """One of the four schemes, by an index: one program for all."""
 
     index: jax.Array

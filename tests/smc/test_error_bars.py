@@ -32,7 +32,7 @@ def summaries(keys, threshold, sharpness):
         return out.log_normalizer, evidence.relative_variance(out), mean.value, mean.standard_error
 
     return {
-        resampler.__name__: jax.lax.map(lambda key, r=resampler: one(key, r), keys)
+        resampler.family: jax.lax.map(lambda key, r=resampler: one(key, r), keys)
         for resampler in (smc.systematic, smc.residual, smc.multinomial)
     }
 

@@ -1,4 +1,7 @@
-"""Resamplers: exact tables first, then the one statistic that tables cannot see (the mean of random counts)."""
+"""Resamplers: exact tables first, then the one statistic that tables cannot see (the mean of random counts).
+
+At the end: what every resampler declares, what decorators pass on, and plain functions in place of resamplers.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +11,12 @@ import pytest
 from fkdiff import smc
 from fkdiff.errors import FkdiffError
 from fkdiff.smc import ancestors, resampling
+from fkdiff.smc.waste_free import Blocks
 from tests.smc import resampler_tables as tables
+from tests.smc import walks
 
 SCHEMES = [smc.multinomial, smc.stratified, smc.systematic, smc.residual]
-by_name = pytest.mark.parametrize("scheme", SCHEMES, ids=lambda f: f.__name__)
+by_name = pytest.mark.parametrize("scheme", SCHEMES, ids=lambda f: f.family)
 
 
 def test_systematic_truth_table():
@@ -156,12 +161,6 @@ def test_thresholds_outside_the_unit_interval_are_refused(threshold):
         smc.adaptive(smc.systematic, threshold)
 
 
-def test_family_is_found_under_decorators():
-    nested = smc.stop_gradient(smc.adaptive(smc.residual, 0.3))
-    assert resampling.scheme(nested) == "residual"
-    assert resampling.scheme(lambda key, log_weights: smc.systematic(key, log_weights)) == "other"
-
-
 @pytest.mark.x64
 def test_effective_sample_size_and_mean():
     log_weights = jnp.log(jnp.asarray([1.0, 2.0, 0.0, 5.0]))
@@ -170,3 +169,130 @@ def test_effective_sample_size_and_mean():
     assert smc.ess(jnp.full(4, -jnp.inf)) == 0
     assert np.isnan(smc.ess(log_weights.at[0].set(jnp.nan)))
     assert np.isnan(smc.ess(log_weights.at[0].set(jnp.inf)))
+
+
+def plain(key, log_weights):
+    """A function as somebody outside would write it."""
+    return smc.systematic(key, log_weights)
+
+
+TRANSPORT = smc.optimal_transport(0.5)
+DECLARED = [
+    # resampler, family, gradient, averages
+    (smc.systematic, "systematic", "refused", False),
+    (smc.stratified, "stratified", "refused", False),
+    (smc.multinomial, "multinomial", "refused", False),
+    (smc.residual, "residual", "refused", False),
+    (smc.never, "other", "pathwise", False),
+    (Blocks(4), "waste-free", "refused", False),
+    (TRANSPORT, "transport", "biased", True),
+    (TRANSPORT.given(jnp.eye(3)), "transport", "biased", True),
+    (smc.as_resampler(plain), "other", "undeclared", False),
+    (smc.adaptive(smc.residual), "residual", "refused", False),
+    (smc.adaptive(smc.never), "other", "pathwise", False),
+    (smc.within(TRANSPORT, 0.0, 1.0), "transport", "biased", True),
+    (smc.within(TRANSPORT, 0.0, 1.0).at(jnp.float32(0.5)), "transport", "biased", True),
+    (smc.soft(smc.stratified), "stratified", "biased", False),
+    (smc.stop_gradient(smc.adaptive(smc.multinomial)), "multinomial", "score", False),
+    (smc.adaptive(smc.detached(plain)), "other", "biased", False),
+]
+
+
+@pytest.mark.parametrize("resampler, family, gradient, averages", DECLARED)
+def test_every_resampler_says_what_it_is(resampler, family, gradient, averages):
+    assert isinstance(resampler, smc.Resampler)
+    assert (resampler.family, resampler.gradient, resampler.averages) == (family, gradient, averages)
+    assert smc.gradient_class(resampler) == gradient
+
+
+def descendants(kind):
+    return {kind}.union(*(descendants(below) for below in kind.__subclasses__()))
+
+
+def test_the_table_has_every_resampler_of_the_library():
+    ours = {kind for kind in descendants(smc.Resampler) if kind.__module__.startswith("fkdiff.")}
+    assert {type(row[0]) for row in DECLARED} == ours - {smc.Resampler, smc.Decorated}
+
+
+def test_a_resampler_must_say_how_it_chooses():
+    for kind in (smc.Resampler, smc.Decorated):
+        with pytest.raises(TypeError, match="abstract"):
+            kind()
+
+
+class Told(smc.Resampler):
+    """Keeps what it was told of the time and of the particles."""
+
+    t: jax.Array | None = None
+    particles: jax.Array | None = None
+
+    def at(self, t):
+        return Told(t, self.particles)
+
+    def given(self, particles):
+        return Told(self.t, particles)
+
+    def __call__(self, key, log_weights):
+        return smc.systematic(key, log_weights)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        smc.adaptive,
+        smc.stop_gradient,
+        smc.soft,
+        lambda inner: smc.within(inner, 0.0, 1.0),
+        lambda inner: smc.stop_gradient(smc.adaptive(smc.within(inner, 0.0, 1.0))),
+    ],
+    ids=["adaptive", "stop_gradient", "soft", "within", "three"],
+)
+def test_decorators_pass_on_the_time_and_the_particles(wrap):
+    inner = wrap(Told()).at(jnp.float32(0.25)).given(jnp.arange(3.0))
+    while isinstance(inner, smc.Decorated):
+        inner = inner.resampler
+    assert inner.t == 0.25
+    assert inner.particles.tolist() == [0, 1, 2]
+
+
+def test_only_the_innermost_resampler_is_soft():
+    for inner in (smc.soft(smc.systematic), smc.within(smc.systematic, 0.0, 1.0), TRANSPORT):
+        with pytest.raises(FkdiffError, match="decorate outside"):
+            smc.soft(inner)
+
+
+@pytest.mark.parametrize("wrap", [smc.adaptive, smc.stop_gradient, smc.detached, resampling.as_resampler])
+def test_what_is_no_function_is_refused(wrap):
+    with pytest.raises(FkdiffError, match=r"resampler=0\.5 is not a resampler"):
+        wrap(0.5)
+
+
+@pytest.mark.parametrize("wrap", [lambda r: r, smc.adaptive], ids=["bare", "adaptive"])
+def test_a_plain_function_is_a_resampler(wrap):
+    key, grid = jax.random.key(0), jnp.asarray(walks.GRID)
+    ours, theirs = (smc.run_smc(key, walks.model(), grid, 16, wrap(r)) for r in (smc.systematic, plain))
+    assert (ours.scheme, theirs.scheme) == ("systematic", "other")
+    assert jnp.array_equal(ours.particles, theirs.particles)
+    assert bool(theirs.info.resampled.any())
+    model = smc.Population(*(getattr(smc.lift(walks.model()), name) for name in ("initial", "move")), resampler=plain)
+    own = smc.run_smc(key, model, grid, 16)
+    assert own.scheme == "other"
+    assert bool(own.info.resampled.all())
+
+
+def test_other_numbers_in_a_resampler_trace_nothing():
+    def run(resample):
+        before = len(walks.TRACES)
+        smc.run_smc(jax.random.key(0), model, jnp.asarray(walks.GRID), 22, resample)
+        return len(walks.TRACES) - before
+
+    model = walks.model()
+    for make in (
+        lambda number: smc.adaptive(smc.systematic, number),
+        lambda number: smc.adaptive(plain, number),
+        lambda number: smc.adaptive(smc.soft(smc.stratified, number), number),
+        lambda number: smc.stop_gradient(smc.within(smc.adaptive(resampling.Multinomial(), number), number, 1.0)),
+        lambda number: plain,
+    ):
+        assert run(make(0.5)) > 0
+        assert run(make(0.7)) == 0

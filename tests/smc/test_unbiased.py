@@ -12,7 +12,7 @@ NEVER, SOMETIMES, UNLESS_EQUAL, ALWAYS = 0.0, 0.6, 1.0, 2.0
 
 
 @pytest.mark.parametrize("threshold", [NEVER, SOMETIMES, UNLESS_EQUAL, ALWAYS])
-@pytest.mark.parametrize("scheme", chain.SCHEMES, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("scheme", chain.SCHEMES, ids=lambda f: f.family)
 def test_unnormalised_measure(scheme, threshold):
     chain.check_unbiased(chain.when(scheme, threshold))
 

@@ -8,7 +8,7 @@ import pytest
 
 from fkdiff import smc
 from fkdiff.errors import FkdiffError
-from fkdiff.smc.resampling import Adaptive, at, scheme
+from fkdiff.smc.resampling import Adaptive
 from tests.smc import smc_chain as chain
 from tests.smc import walks
 
@@ -58,13 +58,11 @@ def test_decorators_pass_the_time_on_and_keep_the_family():
         lambda r: smc.within(smc.adaptive(r), 0.0, 1.0),
     ):
         rule = wrap(smc.within(smc.stratified, 0.2, 0.4))
-        assert scheme(rule) == "stratified"
+        assert rule.family == "stratified"
         times = jnp.asarray([0.1, 0.2, 0.3, 0.5])
-        happened = eqx.filter_jit(lambda rule, ts: jax.vmap(lambda t: at(rule, t)(KEY, log_weights)[2])(ts))(
-            rule, times
-        )
+        happened = eqx.filter_jit(lambda rule, ts: jax.vmap(lambda t: rule.at(t)(KEY, log_weights)[2])(ts))(rule, times)
         assert happened.tolist() == [False, True, True, False]
-    assert at(smc.systematic, jnp.float32(0.3)) is smc.systematic
+    assert smc.systematic.at(jnp.float32(0.3)) is smc.systematic
 
 
 def test_a_traced_window_compiles_once():
