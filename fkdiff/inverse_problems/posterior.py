@@ -77,9 +77,10 @@ def inverse(
         Wu, Trippe, Naesseth, Blei and Cunningham (2023) for weights on guided chains; `Dps`, `Pigdm`, `Tmpd` and
         `Adapted` name their own.
     """
-    likelihood = _likelihood(operator, observation, noise)
+    made = "make one by fkdiff.inverse_problems.matrix(A), mask(keep), blur or downsample"
+    expect("operator", operator, LinearOperator, made)
     if isinstance(pred, Model):
-        return _by_weights(pred, solver, likelihood, proposal)
+        return _by_weights(pred, solver, _likelihood(operator, observation, noise), proposal)
     check_score(check_model(pred, OR_MODEL), "posterior sampling")
     require(
         operator.shape == pred.shape,
@@ -87,17 +88,11 @@ def inverse(
         f"shape={pred.shape}.",
     )
     make = choose("proposal", "adapted" if proposal is None else proposal, GUIDANCE)
-    guidance = make(Problem(likelihood, basis(operator, reference)))
+    guidance = make(Problem(_likelihood(operator, observation, noise), basis(operator, reference)))
     return guided(chain(pred, check_stochastic(solver), guidance, chunk=chunk), full)
 
 
-def _likelihood(operator: Any, observation: Any, noise: Any) -> Likelihood:
-    expect(
-        "operator",
-        operator,
-        LinearOperator,
-        "make one by fkdiff.inverse_problems.matrix(A), mask(keep), blur or downsample",
-    )
+def _likelihood(operator: LinearOperator, observation: Any, noise: Any) -> Likelihood:
     observation = number("observation", observation, shape=None)
     require(
         observation.shape == operator.observed,

@@ -259,6 +259,8 @@ def rewarded(
     require(callable(ramp), f"ramp={ramp!r} is not a function; pass ramp(progress), from 0 at t_min to 1 at t_max.")
     potential = model.default_potential if potential is None else potential
     choose("potential", potential, POTENTIALS)
+    if potential != "terminal":
+        model.progress(jnp.zeros(()))  # refuses now what would fail inside a run
     return Rewarded(
         model,
         reward,

@@ -178,9 +178,9 @@ def test_twist_and_slope_are_exact_for_gaussian_data(proposal):
         problem.predictor(path), fk.solvers.ddim(1.0), inverse_problems.matrix(problem.matrix), problem.y, problem.tau,
         proposal=proposal, reference=(problem.mean, problem.covariance),
     )  # fmt: skip
-    parts = model.initial.__self__
+    chain = model.inner
     x = np.array([0.3, -0.8, 1.1, 0.2])
-    look = jax.jit(lambda x, t: parts.guidance.look(parts.problem, x, t, ()))
+    look = jax.jit(lambda x, t: chain.guidance.look(KEY, chain, x, t, ()))
     for t in (path.t_min, 0.3, 0.8, path.t_max):
         _, log_twist, hint = look(jnp.asarray(x), jnp.asarray(t))
         value, slope = conditional(problem, path, x, t)

@@ -302,7 +302,7 @@ MODEL = chain.CHAIN
 @pytest.mark.parametrize(
     "change, sentence",
     [
-        ({"model": smc.Population(lambda: 0, lambda: 0)}, "model is a Population; conditional SMC holds ONE particle"),
+        ({"model": smc.Population(lambda: 0, lambda: 0)}, "a Population moves its particles together, and conditional SMC"),
         ({"num_particles": 1}, "num_particles=1 must be a whole number of at least 2"),
         ({"grid": [1.0, 0.0]}, "grid must increase strictly"),
         ({"resample": "systemtic"}, 'resample="systemtic" is not one of multinomial, systematic; did you mean'),

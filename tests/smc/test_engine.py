@@ -182,7 +182,7 @@ def test_constants_are_summed_with_compensation():
         ({"on_nan": "ignore"}, 'on_nan="ignore" is neither'),
         ({"key": 0}, "jax.random.key"),
         ({"key": jax.random.split(KEY)}, r"key has shape \(2,\)"),
-        ({"model": lambda x: x}, "model is a function; pass a FeynmanKac"),
+        ({"model": lambda x: x}, "model is a function, <lambda>; pass a FeynmanKac"),
     ],
 )
 def test_wrong_arguments_are_refused_in_a_sentence(change, sentence):

@@ -19,7 +19,7 @@ def initial(key, num_particles, t):
     return jnp.zeros(num_particles), jnp.zeros(num_particles), smc.MoveInfo()
 
 
-class Spoiled(eqx.Module):
+class Spoiled(smc.Model):
     """Adds `value` to the log-weights of the `chosen` particles at one step; one compiled program for all tests."""
 
     chosen: jax.Array
