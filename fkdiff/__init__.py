@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         solvers,
         steering,
         targets,
+        tasks,
         train,
     )
     from fkdiff.core import Kernel, Transition, check
@@ -70,6 +71,7 @@ _NAMES = {
             "solvers",
             "steering",
             "targets",
+            "tasks",
             "train",
         )
     },
