@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from benchmarks.common import arguments, folder, save
-from fkdiff.cli.examples import table
+from fkdiff.tasks.tables import examples_table as table
 
 
 def main() -> None:

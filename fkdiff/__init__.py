@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         solvers,
         steering,
         targets,
+        tasks,
         train,
     )
     from fkdiff.core import Kernel, Transition, check
@@ -73,6 +74,7 @@ _NAMES = {
             "solvers",
             "steering",
             "targets",
+            "tasks",
             "train",
         )
     },

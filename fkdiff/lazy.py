@@ -1,4 +1,4 @@
-"""Index pages whose names are imported on first use, so that `import fkdiff` and `--help` stay light."""
+"""Index pages and modules whose names are imported on first use, so that `import fkdiff` and `--help` stay light."""
 
 from __future__ import annotations
 
@@ -45,3 +45,13 @@ def renamed(package: str, names: dict[str, str]) -> Callable[[str], Any]:
         return getattr(importlib.import_module(module), attribute)
 
     return __getattr__
+
+
+class Later:
+    """A module that is imported when a name of it is first used: `np = Later("numpy")`."""
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(importlib.import_module(self._name), attribute)

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from fkdiff.cli.examples import table
+from fkdiff.tasks.tables import examples_table as table
 
 TASKS = {
     "guidance": "digits 3, 5 and 8, guided at scale 3",

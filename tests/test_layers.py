@@ -28,6 +28,7 @@ LAYERS = {
     "train": {"targets", "solvers", "nn"},
 }
 LAYERS["plot"] = LAYERS["evaluate"] = set(LAYERS)
+LAYERS["tasks"] = set(LAYERS)
 LAYERS["cli"] = set(LAYERS)
 
 

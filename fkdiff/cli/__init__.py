@@ -2,8 +2,7 @@
 
 - `main`: `fkdiff train | sample | steer | info`, exit codes, one line per error
 - `overrides`: `--optim.learning_rate 3e-4` on top of a config file
-- `steer_config`: what a steering config may say
-- `train`, `sample`, `steer`, `info`: one command a file
+- `train`, `sample`, `steer`, `eval`, `report`, `config`, `info`: a command a file; `steer` runs `fkdiff.tasks`
 - `cache`: the persistent compilation cache
 
 `--help` and every complaint about a config come before JAX is imported.

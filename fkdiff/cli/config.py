@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from fkdiff.cli.overrides import override
-from fkdiff.cli.steer_config import SteerConfig
 from fkdiff.errors import FkdiffError, require
+from fkdiff.tasks import SteerConfig
 from fkdiff.train.config import TrainConfig
 from fkdiff.train.schema import validate
 from fkdiff.train.yaml import dump_yaml, read_yaml

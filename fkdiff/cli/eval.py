@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from fkdiff.cli.tables import aligned
 from fkdiff.errors import require
+from fkdiff.tasks.tables import aligned
 from fkdiff.train.files import write_file
 
 

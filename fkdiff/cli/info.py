@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from fkdiff.errors import require
 from fkdiff.train.config import TrainConfig
-from fkdiff.train.files import metric_rows
+from fkdiff.train.files import existing_run, metric_rows
 from fkdiff.train.yaml import dump_yaml
 
 
 def run(arguments: argparse.Namespace, rest: list[str]) -> int:
     """Prints the config, the newest whole checkpoint and the last line of the metrics."""
-    folder = arguments.run
-    require(folder.is_dir(), f"{folder}: there is no such run; train it with fkdiff train CONFIG --out {folder} first.")
+    folder = existing_run(arguments.run)
 
     import jax
 

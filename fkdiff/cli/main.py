@@ -38,7 +38,7 @@ class _KeysHelp(argparse.Action):
 
     def __call__(self, parser, namespace, values, option_string=None):
         from fkdiff.cli.overrides import print_keys
-        from fkdiff.cli.steer_config import Anneal, SteerConfig, load_steer_config
+        from fkdiff.tasks import Anneal, SteerConfig, load_steer_config
         from fkdiff.train.config import Digits, TrainConfig, load_config
 
         parser.print_help()

@@ -10,6 +10,7 @@ import tyro
 from pydantic import BaseModel
 
 from fkdiff.errors import FkdiffError
+from fkdiff.tasks.config import switched
 from fkdiff.train.schema import validate
 
 C = TypeVar("C", bound=BaseModel)
@@ -85,32 +86,41 @@ def _switched(config: C, words: list[str]) -> tuple[C, list[str]]:
             section = section[name]
         if prefix.startswith(tuple(prefixes)) or section[parents[-1]]["kind"] == values[0]:
             continue
-        section[parents[-1]] = {
-            other.removeprefix(prefix): given[0] if len(given) == 1 else given
-            for other, *given in groups
-            if other.startswith(prefix)
-        }
+        section[parents[-1]] = {}
+        for other, *given in groups:
+            if other.startswith(prefix):
+                _put(section[parents[-1]], other.removeprefix(prefix), given)
         prefixes.append(prefix)
     if not prefixes:
         return config, words
     rest = [word for group in groups if not group[0].startswith(tuple(prefixes)) for word in group]
+    if "--task." in prefixes:
+        data = switched(data)
     return _switched(validate(type(config), data, "the command line"), rest)
 
 
 def _spelled_out(config: BaseModel, words: list[str]) -> list[str]:
-    """`--path linear` is short for `--path.kind linear`."""
-    return [
-        f"{word}.kind" if word.startswith("--") and _is_union(config, word.removeprefix("--").split(".")) else word
-        for word in words
-    ]
+    """`--path linear` and `path:linear` are short for `--path.kind linear`."""
+    found: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        section, colon, kind = word.partition(":")
+        option = word.removeprefix("--")
+        if word != option and _is_union(config, option.split(".")):
+            found.append(f"{word}.kind")
+        elif colon and not before.startswith("--") and kind.replace("-", "_") in _kinds(config, section.split(".")):
+            found += [f"--{section}.kind", kind.replace("-", "_")]
+        else:
+            found.append(word)
+    return found
 
 
 def _pairs(words: list[str]) -> list[tuple[str, ...]]:
-    """Options with the words up to the next option."""
+    """Options with the words up to the next option, or the one after an equals sign."""
     groups: list[list[str]] = []
     for word in words:
+        option, equals, value = word.partition("=")
         if word.startswith("--") or not groups:
-            groups.append([word])
+            groups.append([option, value] if equals and word.startswith("--") else [word])
         else:
             groups[-1].append(word)
     return [tuple(group) for group in groups]
@@ -118,14 +128,22 @@ def _pairs(words: list[str]) -> list[tuple[str, ...]]:
 
 def _is_union(config: BaseModel, parents: list[str]) -> bool:
     """Whether the section at `parents` may be of several kinds."""
+    return bool(_kinds(config, parents))
+
+
+def _kinds(config: BaseModel, parents: list[str]) -> tuple[str, ...]:
+    """The kinds that the section at `parents` may be of; none where it may be of one only."""
     here: Any = config
     annotation: Any = None
     for name in parents:
         if not isinstance(here, BaseModel) or name not in type(here).model_fields:
-            return False
+            return ()
         annotation = type(here).model_fields[name].annotation
         here = getattr(here, name)
-    return len(get_args(annotation)) > 1 and isinstance(here, BaseModel)
+    members = [member for member in get_args(annotation) if hasattr(member, "model_fields")]
+    if len(get_args(annotation)) < 2 or not isinstance(here, BaseModel):
+        return ()
+    return tuple(member.model_fields["kind"].default for member in members)
 
 
 def _merged(config: BaseModel, words: list[str]) -> dict[str, Any]:
@@ -134,10 +152,15 @@ def _merged(config: BaseModel, words: list[str]) -> dict[str, Any]:
     for option, *values in _pairs(words):
         if not option.startswith("--") or not values:
             continue
-        *parents, last = option.removeprefix("--").replace("-", "_").split(".")
-        section: Any = data
-        for name in parents:
-            section = section.setdefault(name, {}) if isinstance(section, dict) else None
-        if isinstance(section, dict):
-            section[last] = values[0] if len(values) == 1 else values
+        _put(data, option.removeprefix("--").replace("-", "_"), values)
     return data
+
+
+def _put(section: dict[str, Any], option: str, values: list[str]) -> None:
+    """Sets the value at a dotted key, where there is a place for it."""
+    *parents, last = option.split(".")
+    place: Any = section
+    for name in parents:
+        place = place.setdefault(name, {}) if isinstance(place, dict) else None
+    if isinstance(place, dict):
+        place[last] = values[0] if len(values) == 1 else values

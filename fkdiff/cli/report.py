@@ -8,15 +8,14 @@ from typing import Any
 
 from fkdiff.cli import page
 from fkdiff.errors import FkdiffError, require
-from fkdiff.train.files import metric_rows, parse_json, read_regular, write_file
+from fkdiff.train.files import existing_run, metric_rows, parse_json, read_regular, write_file
 
 _LARGEST = 64 << 20
 
 
 def run(arguments: argparse.Namespace, rest: list[str]) -> int:
     """Writes the page."""
-    folder = arguments.run
-    require(folder.is_dir(), f"{folder}: there is no such run; train it with fkdiff train CONFIG --out {folder} first.")
+    folder = existing_run(arguments.run)
     require((folder / "config.yaml").is_file(), f"{folder} is not a run folder: it has no config.yaml.")
     try:
         sections = [

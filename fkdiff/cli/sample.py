@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 
 from fkdiff.errors import FkdiffError, require
-from fkdiff.train.files import check_name, fresh_folder, refuse_existing, write_file
+from fkdiff.train.files import check_name, existing_run, fresh_folder, refuse_existing, write_file
 
 
 def run(arguments: argparse.Namespace, rest: list[str]) -> int:
@@ -53,10 +53,7 @@ def _checked(arguments: argparse.Namespace) -> tuple[Path, int | str | None]:
     """Everything that can be refused before JAX is imported."""
     out = check_name(arguments.out)
     refuse_existing(out)
-    require(
-        arguments.run.is_dir(),
-        f"{arguments.run}: there is no such run; train it with fkdiff train CONFIG --out {arguments.run} first.",
-    )
+    existing_run(arguments.run)
     for name, least in {"num": 1, "steps": 1}.items():
         value = getattr(arguments, name)
         require(value is None or value >= least, f"--{name}={value} must be a whole number of at least {least}.")

@@ -36,6 +36,13 @@ def check_name(path: Path, argument: str = "--out") -> Path:
     return whole
 
 
+def existing_run(folder: str | Path) -> Path:
+    """Refuses what is no folder."""
+    place = Path(folder)
+    require(place.is_dir(), f"{place}: there is no such run; train it with fkdiff train CONFIG --out {place} first.")
+    return place
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Writes a file so that a crash leaves either the old one or the new one, on disk and not in a cache."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

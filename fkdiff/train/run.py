@@ -26,7 +26,7 @@ from fkdiff.train import checkpoint
 from fkdiff.train.build import Form, abstract_params
 from fkdiff.train.config import Arrays, Images, TrainConfig
 from fkdiff.train.data import example_shape, load_data
-from fkdiff.train.files import check_name, metric_rows, refuse_existing, write_file
+from fkdiff.train.files import check_name, existing_run, metric_rows, refuse_existing, write_file
 from fkdiff.train.objectives.masked import Masking
 from fkdiff.train.schema import validate
 from fkdiff.train.text import VOCABULARY
@@ -188,8 +188,7 @@ def load_predictor(run: str | Path, cond: Any = None, ema: bool | float = True) 
 
 def find_run(run: str | Path) -> Path:
     """The run folder, if it is one."""
-    folder = Path(run)
-    require(folder.is_dir(), f"{folder}: there is no such run; train it with fkdiff train CONFIG --out {folder} first.")
+    folder = existing_run(run)
     require(
         (folder / "checkpoints").is_dir(),
         f"{folder} is not a run folder: it has no checkpoints; pass the folder that fkdiff train wrote.",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fkdiff.cli import cache, main
-from fkdiff.cli.examples import table
+from fkdiff.tasks.tables import examples_table as table
 
 TRAIN = """
 data: {kind: digits}
@@ -102,14 +102,14 @@ def test_class_balance_under_a_power_is_that_of_gaussian_classes():
     from types import SimpleNamespace
 
     import fkdiff as fk
-    from fkdiff.cli.steer_config import Anneal, SteerConfig
-    from fkdiff.cli.verdict import class_by_class
+    from fkdiff.tasks import Anneal, SteerConfig
+    from fkdiff.tasks.case import Setting
 
     path, shares, variances, beta = fk.paths.cosine(), np.array([0.7, 0.3]), np.array([0.5, 0.1]), 1.6
     classes = [fk.targets.gaussian([m, 0.0], v).predictor(path) for m, v in zip((-3.0, 3.0), variances, strict=True)]
     run = SimpleNamespace(given=lambda label: classes[label], class_shares=shares)
     task = Anneal(beta=beta)
-    found = class_by_class(task, SteerConfig(task=task), run)  # type: ignore[arg-type]
+    found = task.class_by_class(Setting(SteerConfig(task=task), run))
     reached = path.alpha(path.t_max) ** 2 * variances + path.sigma(path.t_max) ** 2
     masses = shares**beta * (2 * np.pi * np.asarray(reached)) ** (1 - beta) / beta
     np.testing.assert_allclose(found.balance, masses / masses.sum(), atol=0.02)
@@ -171,7 +171,7 @@ def test_what_the_model_does_not_know_is_refused_before_anything_is_written(run,
 
 
 def test_two_routes_to_log_z_that_disagree_are_doubted():
-    from fkdiff.cli.verdict import contradictions
+    from fkdiff.tasks.judging import contradictions
 
     case = {"log_z": 5.4, "log_z_standard_error": 0.17}
     truth = {"log_z": 6.29, "log_z_standard_error": 0.05, "route": "one run for each class"}
@@ -183,8 +183,8 @@ def test_two_routes_to_log_z_that_disagree_are_doubted():
 
 
 def test_log_z_beyond_what_agreeing_models_allow_is_doubted():
-    from fkdiff.cli.case import Case
-    from fkdiff.cli.outcome import disagreement
+    from fkdiff.tasks.case import Case
+    from fkdiff.tasks.outcome import disagreement
 
     case = Case("class 3", None, None, None, 3, "", log_z_bound=4.6)  # type: ignore[arg-type]
     assert disagreement(case, (4.5, 0.1, False)) == []

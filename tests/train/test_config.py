@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from fkdiff.cli.steer_config import SteerConfig, load_steer_config
 from fkdiff.errors import FkdiffError
+from fkdiff.tasks import SteerConfig, load_steer_config
 from fkdiff.train.config import TrainConfig, load_config, parse_config
 from fkdiff.train.schema import validate
 

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import time
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from fkdiff import smc
-from fkdiff.cli.baselines import Budget
-from fkdiff.cli.case import Case
-from fkdiff.cli.steer_config import Engine, SteerConfig
-from fkdiff.core import Array, check
-from fkdiff.core.keys import Use, seed_key, stream
+import fkdiff as fk
 from fkdiff.errors import FkdiffWarning
-from fkdiff.smc import SMCResult
+from fkdiff.tasks.case import Case, Setting
+from fkdiff.tasks.later import eqx, jax, jnp, keys, np
 
 
 class Outcome(NamedTuple):
@@ -36,7 +27,7 @@ class Outcome(NamedTuple):
     """
 
     case: Case
-    result: SMCResult
+    result: fk.SMCResult
     log_z: tuple[float, float, bool]
     draws: np.ndarray
     heuristic: np.ndarray
@@ -47,42 +38,43 @@ class Outcome(NamedTuple):
     @property
     def weights(self) -> np.ndarray:
         """Normalised weights of the population, (N,)."""
-        return np.asarray(smc.normalized(self.result.log_weights), np.float64)
+        return np.asarray(fk.smc.normalized(self.result.log_weights), np.float64)
 
 
-def sample(case: Case, config: SteerConfig, number: int) -> Outcome:
+def sample(case: Case, setting: Setting, number: int) -> Outcome:
     """Runs the engine and the heuristic."""
-    key = jax.random.fold_in(seed_key(config.seed), number)
+    config = setting.config
+    key = jax.random.fold_in(keys.seed_key(config.seed), number)
     start = time.perf_counter()
-    result, log_z, doubts = populations(key, case.model(config.engine), case.times(config.engine), config.engine)
+    result, log_z, doubts = populations(key, case, config.engine)
     seconds = time.perf_counter() - start
-    draws = smc.resample(stream(key, Use.RESAMPLE), result, config.num_samples)
+    draws = fk.smc.resample(keys.stream(key, keys.Use.RESAMPLE), result, config.num_samples)
     start = time.perf_counter()
     calls = int(result.info.evaluations) + int(result.info.jvps)
-    budget = Budget(calls, result.log_weights.shape[0], config.num_samples, config.engine.num_steps)
-    plain, cost = case.baseline.draw(stream(key, Use.NOISE), budget)
+    key_baseline, size = keys.stream(key, keys.Use.NOISE), result.log_weights.shape[0]
+    plain, cost = case.baseline.draw(key_baseline, calls, size, config.num_samples)
     waited = time.perf_counter() - start
     doubts += disagreement(case, log_z)
     return Outcome(case, result, log_z, np.asarray(draws), np.asarray(plain), (seconds, waited), cost, doubts)
 
 
-def populations(key, model, times: Array, engine: Engine) -> tuple[SMCResult, tuple[float, float, bool], list[str]]:
-    """One population, or several pooled, of a model: the result, log Z with its error, and what is doubtful."""
-    rule = smc.adaptive(smc.systematic, engine.resample_threshold)
+def populations(key, case: Case, engine: Any) -> tuple[fk.SMCResult, tuple[float, float, bool], list[str]]:
+    """One population, or several pooled: the result, log Z with its error, and what is doubtful."""
+    model, times, rule = case.model, case.times, fk.smc.adaptive(fk.smc.systematic, engine.resample_threshold)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FkdiffWarning)
         if engine.num_populations == 1:
-            out = check(smc.run_smc(key, model, times, engine.num_particles, rule))
-            error = smc.log_normalizer_error(out)
+            out = fk.check(fk.run_smc(key, model, times, engine.num_particles, rule))
+            error = fk.smc.log_normalizer_error(out)
             found = out, (float(out.log_normalizer), float(error.standard_error), bool(error.is_lower_bound))
         else:
-            many = check(smc.replicate(key, engine.num_populations, model, times, engine.num_particles, rule))
+            many = fk.check(fk.replicate(key, engine.num_populations, model, times, engine.num_particles, rule))
             evidence = many.evidence
             found = _pooled(many), (float(evidence.value), float(evidence.standard_error), False)
     return *found, [str(w.message) for w in caught if issubclass(w.category, FkdiffWarning)]
 
 
-def _pooled(many) -> SMCResult:
+def _pooled(many) -> fk.SMCResult:
     """All populations as one, each particle weighted by its population's Ẑ; diagnostics of the worst."""
     runs = many.runs
     flat = lambda leaf: leaf.reshape(-1, *leaf.shape[2:])  # noqa: E731
@@ -91,7 +83,7 @@ def _pooled(many) -> SMCResult:
     size = runs.log_weights.shape[1]
     offsets = size * jnp.arange(runs.log_weights.shape[0], dtype=jnp.int32)[:, None]
     info = eqx.tree_at(lambda i: i.ancestors, worst.info, flat(runs.info.ancestors + offsets))
-    return SMCResult(jax.tree.map(flat, runs.particles), flat(within), many.log_normalizer, info, None, runs.scheme)
+    return fk.SMCResult(jax.tree.map(flat, runs.particles), flat(within), many.log_normalizer, info, None, runs.scheme)
 
 
 def disagreement(case: Case, log_z: tuple[float, float, bool]) -> list[str]:

@@ -7,17 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
-from matplotlib.figure import Figure
-
-from fkdiff import plot
-from fkdiff.cli.examples import levels
-from fkdiff.cli.outcome import Outcome
-from fkdiff.cli.steer_config import SteerConfig
-from fkdiff.cli.tables import evidence
+import fkdiff as fk
+from fkdiff.tasks.case import Setting
+from fkdiff.tasks.examples import levels
+from fkdiff.tasks.later import jnp, np
+from fkdiff.tasks.outcome import Outcome
+from fkdiff.tasks.tables import evidence
 from fkdiff.train.files import write_file
-from fkdiff.train.run import LoadedRun
 
 
 def slug(o: Outcome) -> str:
@@ -51,16 +47,10 @@ def facts(o: Outcome) -> dict[str, Any]:
 
 
 def write(
-    folder: Path,
-    outcomes: list[Outcome],
-    cases: list[dict[str, Any]],
-    sheet: Figure | str,
-    config: SteerConfig,
-    run_folder: Path,
-    loaded: LoadedRun,
+    folder: Path, outcomes: list[Outcome], cases: list[dict[str, Any]], sheet: Any, setting: Setting, run_folder: Path
 ) -> list[str]:
     """Writes draws, weights, what they look like and the summary; returns the names of what is worth opening."""
-    arrays, names = {}, []
+    arrays, names, loaded = {}, [], setting.run
     for o in outcomes:
         arrays |= {
             f"{slug(o)}/particles": np.asarray(o.result.particles),
@@ -70,7 +60,7 @@ def write(
         }
         view = levels(loaded, o.result.particles)
         names.append(f"report_{slug(o)}.png")
-        _save(folder / names[-1], plot.report(o.result, view, f"{o.case.name}: {o.case.formula}"))
+        _save(folder / names[-1], fk.plot.report(o.result, view, f"{o.case.name}: {o.case.formula}"))
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     write_file(folder / "particles.npz", buffer.getvalue())
@@ -84,14 +74,14 @@ def write(
         "run": str(run_folder),
         "step": loaded.step,
         "config_hash": loaded.config_hash,
-        "config": config.model_dump(mode="json"),
+        "config": setting.config.model_dump(mode="json"),
         "cases": cases,
     }
     write_file(folder / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False).encode())
     return [*names, "summary.json"]
 
 
-def _save(file: Path, figure) -> None:
+def _save(file: Path, figure: Any) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_file(file, buffer.getvalue())
