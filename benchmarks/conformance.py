@@ -13,6 +13,7 @@ The third asks for what cannot be had, and follows the sentence that comes back.
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Callable
@@ -78,7 +79,7 @@ def chain_law(pred, grid) -> tuple[float, float]:
     """Mean and variance of the last position of a solver's chain on a Gaussian model, whose steps are affine."""
     t = float(grid[0])
     mean, variance = 0.0, float(PATH.alpha(t) ** 2 + PATH.sigma(t) ** 2)
-    for t0, t1 in zip(grid[:-1], grid[1:], strict=True):
+    for t0, t1 in itertools.pairwise(grid):
         zero, one = (SOLVER.step(pred, SOLVER.init(pred, jnp.array([x]), t0), t0, t1)[0] for x in (0.0, 1.0))
         gain = float(one.mean[0] - zero.mean[0])
         mean, variance = gain * mean + float(zero.mean[0]), gain**2 * variance + float(zero.scale) ** 2
@@ -243,9 +244,9 @@ COMBINATORS: dict[str, tuple[Any, Callable[[Source], Any]]] = {
         jump,
         lambda s: smc.freeze(jax.random.key(9), smc.rewarded(s.model(), jump, FULL, "difference"), s.grid, 1024),
     ),
-    "rejuvenated, rewarded": (jump, lambda s: smc.rewarded(smc.rejuvenated(s.model(), s.kernel, 2), jump)),
-    "rewarded, rejuvenated": (jump, lambda s: smc.rejuvenated(smc.rewarded(s.model(), jump), s.kernel, 2)),
-    "always rejuvenated": (jump, lambda s: smc.rejuvenated(smc.rewarded(s.model(), jump), s.kernel, 1, when="always")),
+    "rejuvenated, rewarded": (jump, lambda s: smc.rewarded(smc.rejuvenated(s.model(), s.kernel, num_moves=2), jump)),
+    "rewarded, rejuvenated": (jump, lambda s: smc.rejuvenated(smc.rewarded(s.model(), jump), s.kernel, num_moves=2)),
+    "always rejuvenated": (jump, lambda s: smc.rejuvenated(smc.rewarded(s.model(), jump), s.kernel, num_moves=1, when="always")),
 }
 
 
@@ -278,7 +279,7 @@ def ramp_varies(model, grid, num_particles: int) -> bool:
 
     def ramps(key):
         state, seen = eqx.filter_jit(smc.init)(key, model, num_particles, grid[0]), []
-        for t0, t1 in zip(grid[:-1], grid[1:], strict=True):
+        for t0, t1 in itertools.pairwise(grid):
             state, _ = step(key, model, state, t0, t1, model.resampler or RULE)
             seen.append(float(state.particles.ramp[0]))
         return np.array(seen)
@@ -384,8 +385,11 @@ def refusals() -> dict[str, tuple[Callable[[], Any], str, Callable[[], Any]]]:
     fitted = correctors.anneal(pred, 2.0).feynman_kac()
     hosted = fk.steer(pred, SOLVER, smc.host(lambda batch: batch[:, 0]))
     operator, y = fk.inverse_problems.matrix([[1.0]]), jnp.ones(1)
+    likelihood = fk.inverse_problems.Likelihood(operator, y, jnp.float32(0.5))
     blind = fk.FeynmanKac(
-        lambda key: (jax.random.normal(key, (1,)), jnp.zeros(())), lambda key, x, t0, t1: x, lambda a, b, t0, t1: 0.0 * b[0]
+        lambda key: (jax.random.normal(key, (1,)), jnp.zeros(())),
+        lambda key, x, t0, t1: x,
+        lambda a, b, t0, t1: 0.0 * b[0],
     )
     unit = jnp.linspace(0.0, 1.0, 4)
     plain = fk.steer(pred, SOLVER, lambda x: x[0])
@@ -403,7 +407,8 @@ def refusals() -> dict[str, tuple[Callable[[], Any], str, Callable[[], Any]]]:
             lambda: run(smc.rewarded(blind, lambda x: x[0], potential="terminal"), unit),
         ),
         "chunk of a Population": (
-            lambda: run(as_population().model(), unit, chunk=8), "leave it out", lambda: run(as_population().model(), unit)
+            lambda: run(as_population().model(), unit, chunk=8), "leave it out",
+            lambda: run(as_population().model(), unit),
         ),
         "resampler beside waste-free moves": (
             lambda: smc.run_each(
@@ -417,10 +422,9 @@ def refusals() -> dict[str, tuple[Callable[[], Any], str, Callable[[], Any]]]:
             lambda: run(plain, resample=smc.systematic),
         ),
         "inverse on a corrector, adapted": (
-            lambda: fk.inverse(fitted, None, operator, y, 0.5, proposal="adapted"), 'tilt(target, log_likelihood, on="clean")',
-            lambda: run(
-                correctors.tilt(pred, fk.inverse_problems.Likelihood(operator, y, jnp.float32(0.5)), on="clean").feynman_kac()
-            ),
+            lambda: fk.inverse(fitted, None, operator, y, 0.5, proposal="adapted"),
+            'tilt(target, log_likelihood, on="clean")',
+            lambda: run(correctors.tilt(pred, likelihood, on="clean").feynman_kac()),
         ),
         "steer a target": (
             lambda: fk.steer(correctors.anneal(pred, 2.0), SOLVER, lambda x: x[0]), "target.feynman_kac()",
@@ -458,7 +462,10 @@ def four_particles(runs: int = 2**14) -> dict[str, Any]:
     rule = smc.adaptive(smc.multinomial, 0.9)
     one = lambda key: smc.run.unchecked(key, model, source.grid, 4, rule, None, "error").log_normalizer  # noqa: E731
     found = np.exp(np.asarray(eqx.filter_jit(jax.vmap(one))(jax.random.split(KEY, runs)), np.float64))
-    ratio, error = found.mean() / np.exp(truth(source, jump)[0]), found.std() / np.exp(truth(source, jump)[0]) / runs**0.5
+    ratio, error = (
+        found.mean() / np.exp(truth(source, jump)[0]),
+        found.std() / np.exp(truth(source, jump)[0]) / runs**0.5,
+    )
     return {"ratio": ratio, "error": error, "right": bool(abs(ratio - 1) <= 4 * error)}
 
 
@@ -476,7 +483,9 @@ def main() -> None:
         for driver, fine in drivers(smc.rewarded(model, jump), grid).items():
             rows.append({"table": "driver", "source": name, "driver": driver, "right": fine, "counts": True})
             _say(rows[-1], name, driver)
-        rows.append({"table": "driver", "source": name, "driver": "host", "right": on_host(model, grid), "counts": True})
+        rows.append(
+            {"table": "driver", "source": name, "driver": "host", "right": on_host(model, grid), "counts": True}
+        )
         _say(rows[-1], name, "host reward, adaptive ramp")
         if model.independent and model.resampler is None:
             rows.append({"table": "driver", "source": name, "driver": "conditional", "counts": True})
@@ -485,7 +494,9 @@ def main() -> None:
     for name, case in refusals().items():
         rows.append({"table": "refusal", "source": name, "right": refused(case), "counts": True})
         _say(rows[-1], name, "refused, and the way out works")
-    rows.append({"table": "law", "source": "FeynmanKac", "combinator": "N = 4, E Ẑ = Z", "counts": True} | four_particles())
+    rows.append(
+        {"table": "law", "source": "FeynmanKac", "combinator": "N = 4, E Ẑ = Z", "counts": True} | four_particles()
+    )
     _say(rows[-1], "FeynmanKac", "E Ẑ/Z at N = 4")
     counted = [row for row in rows if row["counts"]]
     wrong = [row for row in counted if not row["right"]]

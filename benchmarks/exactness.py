@@ -56,7 +56,7 @@ def unbiasedness(runs: int) -> list[dict]:
     for name in RESAMPLERS:
         for threshold in (0.0, 0.6, 1.0):
             rule = fk.smc.adaptive(getattr(fk.smc, name), threshold)
-            outs = fk.replicate(jax.random.key(1), runs, model, grid, 4, rule).runs
+            outs = fk.replicate(jax.random.key(1), runs, model, grid, 4, resample=rule).runs
             weights = jax.nn.softmax(outs.log_weights, axis=1) * jnp.exp(outs.log_normalizer)[:, None]
             for state in range(3):
                 found = np.asarray(jnp.sum(weights * (outs.particles == state), axis=1))

@@ -54,7 +54,7 @@ def naive_smc(statistic: str, count: int, runs: int) -> np.ndarray:
     resample = smc.detached(smc.adaptive(smc.systematic, 0.9))
 
     def value(slope, key):
-        out = fk.run_smc(key, tempered(slope, lambda f: mcmc.ula(f, 0.02)), grid, count, resample)
+        out = fk.run_smc(key, tempered(slope, lambda f: mcmc.ula(f, 0.02)), grid, count, resample=resample)
         if statistic == "log Z":
             return out.log_normalizer
         return jnp.sum(jax.nn.softmax(out.log_weights) * out.particles)
@@ -214,7 +214,7 @@ def annealed(quick: bool) -> tuple[dict, np.ndarray]:
     def run(log_steps, key, count):
         draw = lambda k: jax.random.normal(k, (2,))  # noqa: E731
         model = smc.unadjusted(prior, lambda x: target.log_prob(x) - prior(x), draw, jnp.exp(log_steps))
-        return fk.run_smc(key, model, grid, count, smc.never)
+        return fk.run_smc(key, model, grid, count, resample=smc.never)
 
     def loss(log_steps, key):
         return -run(log_steps, key, 256).log_weights.mean()
@@ -305,7 +305,7 @@ def learned_twist(quick: bool) -> tuple[dict, np.ndarray]:
     grid = jnp.arange(K + 1.0)
 
     def loss(params, key):
-        return -fk.run_smc(key, twisted(params), grid, 64, smc.never).log_weights.mean()
+        return -fk.run_smc(key, twisted(params), grid, 64, resample=smc.never).log_weights.mean()
 
     history, params = learn(loss, jnp.zeros((K + 1, 2)), 60 if quick else 3000, 0.1)
 

@@ -83,7 +83,7 @@ def golden_laws(quick: bool) -> list[dict]:
             for threshold in (0.9, 1.0):
                 model = fk.steer(pred, solver, reward, potential=potential)
                 rule = fk.smc.adaptive(fk.smc.systematic, threshold)
-                many = fk.replicate(jax.random.key(5), 8, model, grid, count, rule)
+                many = fk.replicate(jax.random.key(5), 8, model, grid, count, resample=rule)
                 rows.append({"reward": name, "potential": potential, "threshold": threshold, **held(many, TRUTH[name])})
                 print(table(rows[-1:]).splitlines()[1], flush=True)
     return rows

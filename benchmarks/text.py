@@ -34,9 +34,7 @@ def main() -> None:
     pred = fk.discrete.denoiser(fk.discrete.masked(MASK), loaded.apply, loaded.params, length)
     reward, judge = pydoc_word_share(), pydoc_ngram()
     grid, rows, examples = jnp.linspace(0.0, 1.0, length + 1), [], {}
-    model = fk.steer(
-        pred, fk.discrete.unmask("random"), reward, strength=STRENGTH, estimate=fk.steering.clean_draws(4)
-    )
+    model = fk.steer(pred, fk.discrete.unmask("random"), reward, strength=STRENGTH, estimate=fk.steering.clean_draws(4))
     for k in (1, 2, 4, 8):
         plain = np.asarray(plain_texts(pred, grid, texts * k)).reshape(texts, k, length)
         scores = np.asarray(jax.lax.map(jax.vmap(reward), jnp.asarray(plain)))
@@ -45,7 +43,7 @@ def main() -> None:
         if k > 1:
             # Resampling whenever the weights differ: with few particles ESS < N/2 hardly ever happens.
             always = fk.smc.adaptive(fk.smc.systematic, 0.9)
-            many = fk.replicate(jax.random.key(k), texts, model, grid, k, always)
+            many = fk.replicate(jax.random.key(k), texts, model, grid, k, resample=always)
             picks = jax.random.categorical(jax.random.key(100 + k), many.runs.log_weights)
             steered = np.asarray(many.runs.particles)[np.arange(texts), np.asarray(picks)]
             rows.append(row("steered", k, steered, reward, judge, k * (length + 1)))
@@ -84,7 +82,7 @@ def loaded_score(loaded) -> float:
 def plain_texts(pred, grid, count: int):
     """Texts of the model alone, revealed in a random order; particles of one run, which no weight tells apart."""
     model = fk.discrete.anneal(pred, 1.0).feynman_kac("random")
-    return fk.run_smc(jax.random.key(0), model, grid, count, fk.smc.adaptive(fk.smc.systematic, 0.0)).particles
+    return fk.run_smc(jax.random.key(0), model, grid, count, resample=fk.smc.adaptive(fk.smc.systematic, 0.0)).particles
 
 
 def row(method: str, k: int, texts, reward, judge, calls: int) -> dict:

@@ -3,4 +3,6 @@
 import pytest
 
 # Assertions of the shared checks are rewritten like those of the tests.
-pytest.register_assert_rewrite(*(f"tests.{folder}" for folder in ("inverse_problems", "mcmc", "smc", "solvers", "steering")))
+pytest.register_assert_rewrite(
+    *(f"tests.{folder}" for folder in ("inverse_problems", "mcmc", "smc", "solvers", "steering"))
+)

@@ -21,6 +21,7 @@ LAYERS = {
     "correctors": {"prediction", "smc"},
     "discrete": {"smc"},
     "steering": {"solvers", "smc", "discrete"},
+    "inverse_problems": {"steering"},
     "diagnostics": {"prediction", "smc"},
     "gradients": {"mcmc", "smc"},
     "interop": {"prediction", "mcmc"},

@@ -161,8 +161,8 @@ def finite_steps(target: WeightedSDE, noise: Scalar = 1.0) -> FiniteSteps:
             heavy tails.
 
     Returns:
-        `FiniteSteps`, a model; `log_normalizer` is log ∫ p̃ at the last time, which for energies that are not normalised is their
-        own integral. The grid must begin at t_min.
+        `FiniteSteps`, a model; `log_normalizer` is log ∫ p̃ at the last time, which for energies that are not
+        normalised is their own integral. The grid must begin at t_min.
 
     Raises:
         FkdiffError: Some model has no density, paths differ, or the noise is not positive.

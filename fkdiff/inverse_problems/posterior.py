@@ -46,15 +46,16 @@ def inverse(
     log ψ_0 and log G_k = log ψ_k − log ψ_{k−1} + log M_k − log M̃_k, the end pays log N(y; A x_K, noise² I) − log ψ_K.
 
     Args:
-        pred: The model; or any `fkdiff.smc.Model` with `solver=None`, whose law then takes the place of p_base: its moves
-            are its own, and y enters by the weights alone, through the model's estimate of the end.
+        pred: The model; or any `fkdiff.smc.Model` with `solver=None`, whose law then takes the place of p_base: it
+            moves as it does, and y enters by the weights alone, through the model's estimate of the end.
         solver: A stochastic solver (`ddim(eta=1)`, `euler(noise=1)`, `exponential()`).
-        operator: A, from `fkdiff.inverse_problems.matrix`, `mask`, `blur` or `downsample`, on examples of the model's shape.
+        operator: A, from `fkdiff.inverse_problems`: `matrix`, `mask`, `blur` or `downsample`, on examples of the
+            model's shape.
         observation: y, of the operator's shape `observed`; a leaf.
         noise: The standard deviation of the noise of y, in its unit, positive; a leaf. Without noise the posterior
             lives on a set that weighted particles never hit; take a small one, such as 1 % of the data's spread.
-        proposal: "adapted" (`Adapted`, the default): steps conditioned on y, exact for Gaussian data, no gradient of the model;
-            "pigdm", "tmpd", "dps": shifted along the gradient of a twist, through the model.
+        proposal: "adapted" (`Adapted`, the default): steps conditioned on y, exact for Gaussian data, without a
+            gradient of the model; "pigdm", "tmpd", "dps": shifted along the gradient of a twist, through the model.
         reference: Mean and variance of the data: (m, ς²), or (m, Σ) with Σ of flattened examples, (d, d). They stand
             for the data at the start, N(α m, α² Σ + σ² I), and in the twists of "adapted" and "pigdm": the covariance
             of a sample of the data is worth its O(m³) per step.
@@ -110,7 +111,7 @@ def _likelihood(operator: LinearOperator, observation: Any, noise: Any) -> Likel
 
 
 OR_MODEL = (
-    "; the target of a corrector becomes a model by target.feynman_kac(), and an observation becomes part of a target by "
+    "; the target of a corrector becomes a model by target.feynman_kac(), and an observation becomes part of it by "
     'fkdiff.correctors.tilt(target, log_likelihood, on="clean")'
 )
 
@@ -118,8 +119,9 @@ OR_MODEL = (
 def _by_weights(model: Model, solver: Any, likelihood: Likelihood, proposal: str | None) -> Rewarded:
     require(
         solver is None and proposal is None,
-        f"solver={solver!r} and proposal={proposal!r} guide a solver's Gaussian steps, and a {type(model).__name__} makes "
-        "its own: leave both out, so that the observation enters by the weights alone, or make it part of a corrector's "
-        'target by fkdiff.correctors.tilt(target, log_likelihood, on="clean").',
+        f"solver={solver!r} and proposal={proposal!r} guide a solver's Gaussian steps, and a {type(model).__name__} "
+        "makes its own: leave both out, so that the observation enters by the weights alone, or make it part of a "
+        "corrector's target by "
+        'fkdiff.correctors.tilt(target, log_likelihood, on="clean").',
     )
     return rewarded(model, likelihood)

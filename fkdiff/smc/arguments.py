@@ -68,7 +68,8 @@ def check_model(model: Any, chunk: int | None = None, host: bool = False) -> Mod
         "model",
         model,
         Model,
-        "pass a FeynmanKac, a Population or another fkdiff.smc.Model, such as target.feynman_kac() or fkdiff.steer(...)",
+        "pass a FeynmanKac, a Population or another fkdiff.smc.Model, such as target.feynman_kac() or "
+        "fkdiff.steer(...)",
     )
     require(
         host or not model.asks_host,

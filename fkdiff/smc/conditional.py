@@ -108,8 +108,8 @@ def _checked(model, grid, num_particles, resample, log_transition, renew, chunk)
     model = arguments.check_model(model, chunk)
     require(
         model.independent,
-        f"a {type(model).__name__} moves its particles together, and conditional SMC holds ONE of them to its past: give "
-        "a model whose particles do not see each other, such as fkdiff.smc.freeze(key, model, grid), a FeynmanKac or "
+        f"a {type(model).__name__} moves its particles together, and conditional SMC holds ONE of them to its past: "
+        "give a model whose particles do not see each other, such as fkdiff.smc.freeze(key, model, grid), a FeynmanKac or "
         "target.feynman_kac(control=False).",
     )
     require(
@@ -133,7 +133,7 @@ def _checked(model, grid, num_particles, resample, log_transition, renew, chunk)
     choose("renew", renew, RENEWALS)
     require(
         renew == "trace" or isinstance(model, OneParticle),
-        f'renew="{renew}" gives a particle another past, and that of a {type(model).__name__} carries its own along; use '
-        'renew="trace", without log_transition.',
+        f'renew="{renew}" gives a particle another past, and that of a {type(model).__name__} carries its own along; '
+        'use renew="trace", without log_transition.',
     )
     return Sweep(model, grid, log_transition, num_particles, resample, renew)

@@ -124,8 +124,8 @@ class Model(eqx.Module):
         """What a kernel moves: the particles' positions, with leading axis N."""
         require(
             len(jax.tree.leaves(particles)) == 1,
-            f"a particle of this model is a {type(particles).__name__} of {len(jax.tree.leaves(particles))} arrays, and "
-            "a kernel moves a position: pass where=(get, put), with position = get(particle) and "
+            f"a particle of this model is a {type(particles).__name__} of {len(jax.tree.leaves(particles))} arrays, "
+            "and a kernel moves a position: pass where=(get, put), with position = get(particle) and "
             "particle = put(particle, position), where put recomputes whatever depends on the position.",
         )
         return particles
@@ -150,7 +150,7 @@ class Model(eqx.Module):
     # Rewards: one question per step ------------------------------------------------------------------------
 
     def question(self, key: Key | None, particles: PyTree, t: Array, last: bool) -> PyTree:
-        """What `answer` is to be asked about the population at t; at the end (`last`, without a key) about `extract`."""
+        """What `answer` is asked about the population at t; at the end (`last`, without a key) about `extract`."""
         return None
 
     def answer(self, question: PyTree) -> PyTree:
@@ -170,7 +170,7 @@ class Model(eqx.Module):
         return None
 
     def frozen(self, pilot: Pilot) -> Model:
-        """The model with whatever it chose from the pilot's population fixed as functions of time; itself for nothing."""
+        """The model with whatever it chose from the pilot's population fixed as functions of time, or itself."""
         return self
 
     # Facts ------------------------------------------------------------------------------------------------

@@ -143,8 +143,8 @@ def rejuvenated(
     density is unknown.
 
     Args:
-        model: Any `Model`, such as `target.feynman_kac()`. Around a rewarded one the kernel moves the inner particle and
-            leaves the cumulative potential as it is, which is exact: rejuvenating first and rewarding then is the same.
+        model: Any `Model`, such as `target.feynman_kac()`. Around a rewarded one the kernel moves the inner particle
+            and leaves the cumulative potential as it is, which is exact: rewarding a rejuvenated model is the same.
         kernel: `kernel(t) -> Kernel`, invariant for the law of the weighted population at t: for a corrector the one
             made from `lambda x: target.log_density(x, t)`. It is asked at t0 of the step.
         num_moves: Steps of the kernel at a time.

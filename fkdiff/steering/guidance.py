@@ -1,5 +1,6 @@
-"""`Guidance`: how the steps of a chain are bent towards what pays, with exact ratios. The one thing that does not factor
-through a model's move: value, slope and prediction come from one pass through the network.
+"""`Guidance`: how the steps of a chain are bent towards what pays, with exact ratios.
+
+It is the one thing that does not factor through a model's move: value, slope and prediction come from one pass.
 
 A guidance makes a value estimate log ψ(x, t) and a proposal that follows it. Any value and any proposal leave the law
 alone; a good pair leaves the weights alone too.

@@ -122,7 +122,7 @@ def _check_twisted(reward: Any, potential: str | None) -> None:
 def _without_solver(model: Model, solver: Any, proposal: str, chunk: int | None) -> Model:
     require(
         solver is None and proposal == "base",
-        f'solver={solver!r} and proposal="{proposal}" make the steps of a chain, and a {type(model).__name__} makes its '
-        "own: pass it alone, as in fkdiff.steer(model, reward=reward).",
+        f'solver={solver!r} and proposal="{proposal}" make the steps of a chain, and a {type(model).__name__} makes '
+        "its own: pass it alone, as in fkdiff.steer(model, reward=reward).",
     )
     return model if chunk is None else model.chunked(chunk)

@@ -64,11 +64,11 @@ def populations(key, case: Case, engine: Any) -> tuple[fk.SMCResult, tuple[float
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FkdiffWarning)
         if engine.num_populations == 1:
-            out = fk.check(fk.run_smc(key, model, times, engine.num_particles, rule))
+            out = fk.check(fk.run_smc(key, model, times, engine.num_particles, resample=rule))
             error = fk.smc.log_normalizer_error(out)
             found = out, (float(out.log_normalizer), float(error.standard_error), bool(error.is_lower_bound))
         else:
-            many = fk.check(fk.replicate(key, engine.num_populations, model, times, engine.num_particles, rule))
+            many = fk.check(fk.replicate(key, engine.num_populations, model, times, engine.num_particles, resample=rule))
             evidence = many.evidence
             found = _pooled(many), (float(evidence.value), float(evidence.standard_error), False)
     return *found, [str(w.message) for w in caught if issubclass(w.category, FkdiffWarning)]

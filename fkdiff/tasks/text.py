@@ -115,7 +115,7 @@ class Text(Task):
     def plain(self, key: Any, pred: fk.discrete.DiscretePredictor, number: int) -> Any:
         """Texts of the model alone, which no weight tells apart."""
         model, times = fk.discrete.anneal(pred, 1.0).feynman_kac(self.order), jnp.linspace(0.0, 1.0, pred.length + 1)
-        return fk.run_smc(key, model, times, number, fk.smc.adaptive(fk.smc.systematic, 0.0)).particles
+        return fk.run_smc(key, model, times, number, resample=fk.smc.adaptive(fk.smc.systematic, 0.0)).particles
 
     def judged(self, outcomes: list[Outcome], setting: Setting) -> list[dict[str, Any]]:
         """Rewards, and the likelihood under a 5-gram model that nobody trained on; log Z by weighted plain texts."""

@@ -60,7 +60,7 @@ def test_resampling_and_refresh_change_no_answer(name):
     """A threshold that forces resampling at every step, with Langevin moves after each."""
     build, truth = GOLDEN[name]
     rule = fk.smc.adaptive(fk.smc.systematic, 1.0)
-    out = fk.run_smc(jax.random.key(0), build().feynman_kac(refresh=3), fk.grid(24, PATH), 4096, rule)
+    out = fk.run_smc(jax.random.key(0), build().feynman_kac(refresh=3), fk.grid(24, PATH), 4096, resample=rule)
     assert int(out.info.resamplings) >= 15
     assert np.all(np.abs(answers(out) - truth) <= BOUNDS)
     # Duplicates of a deterministic flow are identical for ever; refreshed ones are not.

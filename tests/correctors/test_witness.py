@@ -25,7 +25,7 @@ def disagreement(known):
     target = fkc.tilt(fkc.anneal(pred, 1.6), lambda x: -0.4 * (x[0] - 1.0) ** 2)
     grid = fk.grid(64, PATH)
     model = fk.smc.freeze(jax.random.key(0), target.feynman_kac("rk4"), grid, 512)
-    out = fk.run_smc(jax.random.key(1), model, grid, 256, NEVER, collect=lambda x, w, t: x)
+    out = fk.run_smc(jax.random.key(1), model, grid, 256, resample=NEVER, collect=lambda x, w, t: x)
     seen = fkc.witness(jax.random.key(2), model, out, out.particles)
     expected = out.log_weights - jax.nn.logsumexp(out.log_weights) + np.log(256)
     starts = np.asarray(out.collected[0])

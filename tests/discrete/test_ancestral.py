@@ -196,9 +196,7 @@ def test_populations_reach_the_law(name):
 def test_a_population_that_forgets_its_weights_is_found():
     right, _ = truth((2.3, -1.3))
     model = TARGETS["guidance 2.3"][0](UNIFORM).feynman_kac()
-    forgetful = fk.FeynmanKac(
-        model.draw, model.propose, lambda before, x, t0, t1: jnp.zeros(()), extract=model.shown
-    )
+    forgetful = fk.FeynmanKac(model.draw, model.propose, lambda before, x, t0, t1: jnp.zeros(()), extract=model.shown)
     out = fk.run_smc(jax.random.key(0), forgetful, jnp.linspace(0.0, 1.0, 129), 2**14)
     assert variation(np.bincount(np.asarray(law(LOG_A).index(out.particles)), minlength=V**L) / 2**14, right) > 3 / 2**7
 

@@ -159,7 +159,7 @@ def test_an_exponent_that_is_off_is_found():
 
 
 def test_the_evidence_is_unbiased_for_four_particles():
-    many = fk.replicate(KEY, 2**13, discrete.anneal(PRED, 1.7).feynman_kac(), GRID, 4, fk.smc.systematic)
+    many = fk.replicate(KEY, 2**13, discrete.anneal(PRED, 1.7).feynman_kac(), GRID, 4, resample=fk.smc.systematic)
     relative = np.exp(np.asarray(many.runs.log_normalizer, np.float64) - np.log(np.exp(1.7 * Q).sum()))
     assert abs(relative.mean() - 1) <= 6 * relative.std() / np.sqrt(len(relative))
     assert relative.std() > 0.02

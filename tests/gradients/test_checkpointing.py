@@ -30,7 +30,7 @@ def chain(theta, checkpoint):
 def population(theta, checkpoint):
     model = smc.unadjusted(lambda x: -0.5 * x**2, lambda x: -theta * x**4, jax.random.normal, 0.05)
     grid = jnp.linspace(0.0, 1.0, 11)
-    return smc.run_smc(jax.random.key(2), model, grid, 16, smc.never, checkpoint=checkpoint).log_normalizer
+    return smc.run_smc(jax.random.key(2), model, grid, 16, resample=smc.never, checkpoint=checkpoint).log_normalizer
 
 
 @pytest.mark.parametrize("driver", [solver, chain, population])

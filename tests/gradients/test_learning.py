@@ -66,7 +66,7 @@ def test_a_learned_proposal_reaches_the_exact_one():
     grid = jnp.arange(4.0)
 
     def loss(params, key):
-        return -smc.run_smc(key, guided(params), grid, 64, smc.never).log_weights.mean()
+        return -smc.run_smc(key, guided(params), grid, 64, resample=smc.never).log_weights.mean()
 
     start = jnp.zeros((3, 3)).at[:, 0].set(A)
     learned = learn(loss, start, 1500, 0.03)
@@ -87,7 +87,7 @@ def test_learned_step_sizes_beat_every_constant_one():
             jax.random.normal,
             jnp.exp(log_steps),
         )
-        return smc.run_smc(key, model, grid, 512, smc.never).log_weights.mean()
+        return smc.run_smc(key, model, grid, 512, resample=smc.never).log_weights.mean()
 
     learned = learn(lambda p, key: -bound(p, key), jnp.full(5, np.log(0.02), jnp.float32), 400, 0.03)
     constants = [

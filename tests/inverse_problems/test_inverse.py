@@ -1,6 +1,5 @@
 """Posterior sampling against closed forms of the discretised chain, and planted bugs that must show."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,7 +36,7 @@ def gaps(model, truth, particles=2048, populations=16, threshold=0.9, grid=GRID)
         return jnp.concatenate([z, z**2 - 1, z[1:] * z[:-1]])
 
     rule = fk.smc.adaptive(fk.smc.systematic, threshold)
-    many = fk.replicate(KEY, populations, model, grid, particles, rule)
+    many = fk.replicate(KEY, populations, model, grid, particles, resample=rule)
     # Few ancestors survive in 64 dimensions, of which `check` warns; populations are the remedy that it names.
     assert not many.problems()[0]
     assert int(many.runs.info.resamplings.min()) > 0
@@ -89,7 +88,12 @@ def check_early(proposal):
     """A grid that ends before t_max, where the twist is not yet the likelihood, and another solver."""
     problem, solver, grid = Linear(*PROBLEMS["small"]), fk.solvers.exponential(1.0), GRID[:-5]
     model = fk.inverse(
-        problem.predictor(PATH), solver, inverse_problems.matrix(problem.matrix), problem.y, problem.tau, proposal=proposal
+        problem.predictor(PATH),
+        solver,
+        inverse_problems.matrix(problem.matrix),
+        problem.y,
+        problem.tau,
+        proposal=proposal,
     )
     check_law(model, exact(problem, PATH, solver, grid, PLAIN), 0.03, grid=grid)
 
@@ -141,7 +145,7 @@ def test_adapted_weights_flatten_as_steps_shrink():
     problem = Linear(*PROBLEMS["middle"])
     model = model_of(problem, "adapted", (problem.mean, problem.covariance))
     never = fk.smc.adaptive(fk.smc.systematic, 0.0)
-    spreads = [float(jnp.std(fk.run_smc(KEY, model, fk.grid(n, PATH), 1024, never).log_weights)) for n in (32, 128)]
+    spreads = [float(jnp.std(fk.run_smc(KEY, model, fk.grid(n, PATH), 1024, resample=never).log_weights)) for n in (32, 128)]
     print("sd of log-weights at 32 and 128 steps", spreads)
     assert spreads[1] <= 0.35 * spreads[0]
 

@@ -26,11 +26,20 @@ def blurred_channels(x):
 ROWS = {
     "matrix": (lambda: inverse_problems.matrix(TALL[:2]), lambda x: TALL[:2] @ x),
     "tall matrix": (lambda: inverse_problems.matrix(TALL), lambda x: TALL @ x),
-    "matrix of pictures": (lambda: inverse_problems.matrix(TALL.T[:, :6], (2, 3)), lambda x: TALL.T[:, :6] @ x.reshape(-1)),
-    "rank one": (lambda: inverse_problems.matrix(np.outer([1.0, 2.0, 3.0], [1.0, -1.0])), lambda x: (x[0] - x[1]) * np.r_[1:4]),
+    "matrix of pictures": (
+        lambda: inverse_problems.matrix(TALL.T[:, :6], (2, 3)),
+        lambda x: TALL.T[:, :6] @ x.reshape(-1),
+    ),
+    "rank one": (
+        lambda: inverse_problems.matrix(np.outer([1.0, 2.0, 3.0], [1.0, -1.0])),
+        lambda x: (x[0] - x[1]) * np.r_[1:4],
+    ),
     "mask": (lambda: inverse_problems.mask(KEEP), lambda x: x[KEEP]),
     "blur": (lambda: inverse_problems.blur(KERNEL, (5, 4)), lambda x: ndimage.convolve(x, KERNEL, mode="constant")),
-    "blur of a line": (lambda: inverse_problems.blur([0.2, 0.5, 0.9], (6,)), lambda x: np.convolve(x, [0.2, 0.5, 0.9], "same")),
+    "blur of a line": (
+        lambda: inverse_problems.blur([0.2, 0.5, 0.9], (6,)),
+        lambda x: np.convolve(x, [0.2, 0.5, 0.9], "same"),
+    ),
     "blur of channels": (lambda: inverse_problems.blur(KERNEL, (5, 4, 2)), blurred_channels),
     "downsample": (lambda: inverse_problems.downsample(2, (4, 6)), block_means),
     "downsample of channels": (lambda: inverse_problems.downsample(2, (4, 6, 2)), block_means),

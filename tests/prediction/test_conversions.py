@@ -187,7 +187,9 @@ def test_whoever_needs_a_score_refuses_a_coupled_model():
         "steer": lambda: steer(pred, solvers.ddim(eta=1.0), lambda x: x[0]),
         "anneal": lambda: correctors.anneal(pred, 2.0),
         "guided": lambda: correctors.tilt(guide(pred, pred, 2.0), lambda x: x[0]),
-        "inverse": lambda: inverse(pred, solvers.ddim(eta=1.0), inverse_problems.matrix([[1.0]], (1,)), jnp.ones(1), 1.0),
+        "inverse": lambda: inverse(
+            pred, solvers.ddim(eta=1.0), inverse_problems.matrix([[1.0]], (1,)), jnp.ones(1), 1.0
+        ),
         "fokker_planck": lambda: diagnostics.fokker_planck(pred, jnp.ones((2, 1)), 0.5),
     }
     for ask in asking.values():

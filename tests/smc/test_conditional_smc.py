@@ -275,9 +275,7 @@ def test_chunk_changes_no_bit_and_a_key_decides():
 )
 def test_where_weights_define_no_law_the_trajectory_stays(value, status):
     model, grid = chain.gaussian_model(4)
-    broken = smc.FeynmanKac(
-        model.draw, model.propose, lambda a, b, t0, t1: jnp.where(jnp.round(t0) == 2, value, 0.0)
-    )
+    broken = smc.FeynmanKac(model.draw, model.propose, lambda a, b, t0, t1: jnp.where(jnp.round(t0) == 2, value, 0.0))
     position = smc.Trajectory(jnp.arange(5.0), jnp.zeros(()))
     kernel = smc.conditional(broken, grid, 4, log_transition=chain.gaussian_log_transition)
     state, info = kernel.step(KEY, kernel.init(KEY, position))
@@ -302,7 +300,10 @@ MODEL = chain.CHAIN
 @pytest.mark.parametrize(
     "change, sentence",
     [
-        ({"model": smc.Population(lambda: 0, lambda: 0)}, "a Population moves its particles together, and conditional SMC"),
+        (
+            {"model": smc.Population(lambda: 0, lambda: 0)},
+            "a Population moves its particles together, and conditional SMC",
+        ),
         ({"num_particles": 1}, "num_particles=1 must be a whole number of at least 2"),
         ({"grid": [1.0, 0.0]}, "grid must increase strictly"),
         ({"resample": "systemtic"}, 'resample="systemtic" is not one of multinomial, systematic; did you mean'),

@@ -47,7 +47,7 @@ def slopes(resample, num_particles, num_runs, seed=0):
     """log Ẑ and d log Ẑ/dA of independent runs."""
 
     def value(a, key):
-        return smc.run_smc(key, walk(a), GRID, num_particles, resample).log_normalizer
+        return smc.run_smc(key, walk(a), GRID, num_particles, resample=resample).log_normalizer
 
     keys = jax.random.split(jax.random.key(seed), num_runs)
     return jax.jit(lambda keys: jax.lax.map(lambda key: jax.value_and_grad(value)(jnp.float32(A), key), keys))(keys)
@@ -89,7 +89,7 @@ def test_without_resampling_the_derivative_is_pathwise():
     """Importance sampling: d log Ẑ is Σ W dlog w, here against a finite difference with the same noise."""
 
     def value(a):
-        return smc.run_smc(jax.random.key(0), walk(a), GRID, 32, smc.never).log_normalizer
+        return smc.run_smc(jax.random.key(0), walk(a), GRID, 32, resample=smc.never).log_normalizer
 
     with jax.enable_x64(True):
         finite = (value(jnp.float64(A + 1e-6)) - value(jnp.float64(A - 1e-6))) / 2e-6
@@ -108,7 +108,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_plain_resampling_refuses_and_names_the_identity(name):
     def value(a):
-        return smc.run_smc(jax.random.key(0), walk(a), GRID, 8, REFUSED[name]).log_normalizer
+        return smc.run_smc(jax.random.key(0), walk(a), GRID, 8, resample=REFUSED[name]).log_normalizer
 
     with pytest.raises(FkdiffError, match=r"fkdiff\.gradients\.log_normalizer"):
         jax.grad(value)(A)
@@ -132,7 +132,7 @@ CLASSES = {
 @pytest.mark.parametrize("stated", CLASSES)
 def test_resamplers_declare_what_their_derivative_is(stated):
     def value(a, resample):
-        return smc.run_smc(jax.random.key(0), walk(a), GRID, 8, resample).log_normalizer
+        return smc.run_smc(jax.random.key(0), walk(a), GRID, 8, resample=resample).log_normalizer
 
     for resample in CLASSES[stated]:
         assert smc.gradient_class(resample) == stated
@@ -153,7 +153,7 @@ def test_derivatives_that_do_not_pass_a_resampling_are_not_refused():
 
     def mean(shift):
         moved = fk.FeynmanKac(model.draw, lambda key, p, t0, t1: (p[0] + shift, p[1]), model.log_potential)
-        return smc.run_smc(jax.random.key(0), moved, jnp.arange(4.0), 16, smc.systematic).particles[0].mean()
+        return smc.run_smc(jax.random.key(0), moved, jnp.arange(4.0), 16, resample=smc.systematic).particles[0].mean()
 
     assert np.isclose(jax.grad(mean)(1.0), 3.0)
 
@@ -270,7 +270,7 @@ def test_a_derivative_without_one_marginal_is_wrong(monkeypatch):
 
 def test_the_engine_transports_only_when_the_ess_is_low():
     resample = smc.adaptive(smc.optimal_transport(0.1), 0.5)
-    out = smc.run_smc(jax.random.key(3), walk(A), GRID, 256, resample)
+    out = smc.run_smc(jax.random.key(3), walk(A), GRID, 256, resample=resample)
     fk.check(out)
     assert 0 < int(out.info.resamplings) < len(DATA)
     assert out.scheme == "transport"

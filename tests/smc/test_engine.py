@@ -56,7 +56,7 @@ def test_bookkeeping_against_a_numpy_loop():
         return jnp.asarray(start), jnp.asarray(first), smc.MoveInfo()
 
     model = smc.Population(initial, move, final=lambda x: 0.1 * x, extract=lambda x: {"x": x})
-    out = smc.run_smc(KEY, model, walks.GRID, 4, Scripted())
+    out = smc.run_smc(KEY, model, walks.GRID, 4, resample=Scripted())
     x, log_weights, log_z, lineage, resamplings = recursion(
         np.asarray(GRID, np.float64), start, first, np.array([2, 2, 0, 3])
     )
@@ -71,8 +71,8 @@ def test_bookkeeping_against_a_numpy_loop():
 
 def test_chunk_changes_no_bit():
     resample = smc.adaptive(smc.systematic, 0.9)
-    whole = smc.run_smc(KEY, walks.model(), GRID, 64, resample)
-    parts = smc.run_smc(KEY, walks.model(), GRID, 64, resample, chunk=7)
+    whole = smc.run_smc(KEY, walks.model(), GRID, 64, resample=resample)
+    parts = smc.run_smc(KEY, walks.model(), GRID, 64, resample=resample, chunk=7)
     assert bool(whole.info.resampled.any())
     assert jnp.array_equal(whole.particles, parts.particles)
     assert jnp.array_equal(whole.log_weights, parts.log_weights)
@@ -84,14 +84,14 @@ def test_chunk_changes_no_bit():
 
 def test_particles_are_keyed_by_their_index():
     never = smc.adaptive(smc.systematic, 0.0)
-    few, many = (smc.run_smc(KEY, walks.model(), GRID, n, never).particles for n in (5, 64))
+    few, many = (smc.run_smc(KEY, walks.model(), GRID, n, resample=never).particles for n in (5, 64))
     assert np.allclose(few, many[:5], atol=1e-6)
     assert len(np.unique(np.asarray(many)[:, 0])) == 64
 
 
 def test_steps_by_hand_make_the_same_run():
     resample = smc.adaptive(smc.systematic, 0.9)
-    out = smc.run_smc(KEY, walks.model(), GRID, 64, resample)
+    out = smc.run_smc(KEY, walks.model(), GRID, 64, resample=resample)
     step = eqx.filter_jit(smc.step)
     model = walks.model()
     state = eqx.filter_jit(smc.init)(KEY, model, 64, GRID[0])
@@ -107,11 +107,11 @@ def test_steps_by_hand_make_the_same_run():
 def test_a_second_call_traces_nothing():
     model = walks.model()
     before = len(walks.TRACES)
-    smc.run_smc(KEY, model, GRID, 24, smc.adaptive(smc.systematic, 0.5))
+    smc.run_smc(KEY, model, GRID, 24, resample=smc.adaptive(smc.systematic, 0.5))
     count = len(walks.TRACES)
     assert count > before
     changed = eqx.tree_at(lambda m: (m.propose_one.__self__.sharpness,), model, (jnp.float32(9.0),))
-    smc.run_smc(jax.random.key(9), changed, GRID * 0.5, 24, smc.adaptive(smc.systematic, 0.7))
+    smc.run_smc(jax.random.key(9), changed, GRID * 0.5, 24, resample=smc.adaptive(smc.systematic, 0.7))
     assert len(walks.TRACES) == count
 
 

@@ -27,7 +27,7 @@ def summaries(keys, threshold, sharpness):
     """log Ẑ, V and the mean with its error, for runs under three schemes."""
 
     def one(key, resampler):
-        out = smc.run_smc(key, walks.model(sharpness, 0.6), GRID, NUM_PARTICLES, smc.adaptive(resampler, threshold))
+        out = smc.run_smc(key, walks.model(sharpness, 0.6), GRID, NUM_PARTICLES, resample=smc.adaptive(resampler, threshold))
         mean = smc.expectation(out, lambda x: x[0])
         return out.log_normalizer, evidence.relative_variance(out), mean.value, mean.standard_error
 
@@ -116,7 +116,7 @@ def test_expectation_by_hand():
 
 
 def test_dead_particles_may_hold_anything():
-    out = smc.run_smc(KEY, walks.model(), walks.GRID, 64, smc.adaptive(smc.systematic, 0.0))
+    out = smc.run_smc(KEY, walks.model(), walks.GRID, 64, resample=smc.adaptive(smc.systematic, 0.0))
     spoiled = smc.SMCResult(
         out.particles.at[0].set(jnp.nan), out.log_weights.at[0].set(-jnp.inf), out.log_normalizer, out.info
     )
@@ -217,7 +217,7 @@ def forgetful(width):
 @pytest.mark.slow
 def test_lineages_show_growth_that_every_effective_sample_size_hides():
     grid, rule = jnp.arange(21.0), smc.adaptive(smc.systematic, 0.98)
-    grown = smc.run_smc(jax.random.key(0), persistent(0.25), grid, 2000, rule, collect=lambda x, w, t: x)
+    grown = smc.run_smc(jax.random.key(0), persistent(0.25), grid, 2000, resample=rule, collect=lambda x, w, t: x)
     assert float(grown.info.ess.min()) >= 0.9 * 2000
     assert float(smc.lineage_inflation(grown)) > 5
     # The families that gained started as a share `rare` and ended as `share`.
@@ -229,6 +229,6 @@ def test_lineages_show_growth_that_every_effective_sample_size_hides():
     assert abs(float(smc.lineage_inflation(grown)) / expected - 1) <= 0.1
     with pytest.warns(FkdiffWarning, match="same families"):
         fk.check(grown)
-    fresh = smc.run_smc(jax.random.key(0), forgetful(0.3), grid, 2000, rule)
+    fresh = smc.run_smc(jax.random.key(0), forgetful(0.3), grid, 2000, resample=rule)
     assert int(fresh.info.resamplings) >= 15
     assert 0.7 <= float(smc.lineage_inflation(fresh)) <= 2  # twenty resamplings add a rounding of their own

@@ -1,6 +1,5 @@
 """Numerical events: each has its status, its step, its count and its first index; none is turned into a number."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,7 +66,7 @@ def test_extinction():
     "resample", [None, smc.systematic, smc.multinomial], ids=["adaptive", "systematic", "multinomial"]
 )
 def test_nan_is_reported_and_stays(resample):
-    out = smc.run_smc(KEY, spoiled([3, 6, 7], 2, jnp.nan), GRID, 8, resample)
+    out = smc.run_smc(KEY, spoiled([3, 6, 7], 2, jnp.nan), GRID, 8, resample=resample)
     info = out.info
     assert (int(info.status), int(info.status_step), int(info.bad_count), int(info.bad_index)) == (Status.NAN, 2, 3, 3)
     assert np.isnan(out.log_normalizer)

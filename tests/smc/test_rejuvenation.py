@@ -87,7 +87,7 @@ LENS = (lambda p: p["state"], lambda p, state: {"state": state, "label": state.a
 
 
 def chain_with(kernel, when="always", num_moves=2, where=LENS):
-    return smc.rejuvenated(chain.MODEL, kernel, num_moves, where, when)
+    return smc.rejuvenated(chain.MODEL, kernel, num_moves=num_moves, where=where, when=when)
 
 
 FIXED, UNLESS_EQUAL = 2.0, 1.0  # thresholds: at every step, and by a rule that looks at the population
@@ -158,7 +158,7 @@ def frozen(sharpness=30.0):
 def test_duplicates_separate_and_the_tempered_law_is_reached(make):
     model, log_density = frozen()
     scale = 0.3 if make is random_walk else 0.03
-    moved = smc.rejuvenated(model, lambda t: make(lambda x: log_density(x, t), scale), 5, cost=(1, 0))
+    moved = smc.rejuvenated(model, lambda t: make(lambda x: log_density(x, t), scale), num_moves=5, cost=(1, 0))
     grid = np.linspace(0.0, 1.0, 9, dtype=np.float32)
     plain, after = (fk.replicate(KEY, 16, m, grid, 512) for m in (model, moved))
     distinct = [np.mean([len(np.unique(x[:, 0])) for x in np.asarray(out.runs.particles)]) for out in (plain, after)]
@@ -175,19 +175,19 @@ def test_duplicates_separate_and_the_tempered_law_is_reached(make):
 @pytest.mark.slow
 def test_moves_happen_only_after_a_resampling():
     model, log_density = frozen()
-    seen = smc.rejuvenated(model, lambda t: random_walk(lambda x: log_density(x, t), 0.3), 3, cost=(7, 2))
+    seen = smc.rejuvenated(model, lambda t: random_walk(lambda x: log_density(x, t), 0.3), num_moves=3, cost=(7, 2))
     grid = np.linspace(0.0, 1.0, 9, dtype=np.float32)
-    out = smc.run_smc(KEY, seen, grid, 256, smc.adaptive(smc.systematic, 0.5))
+    out = smc.run_smc(KEY, seen, grid, 256, resample=smc.adaptive(smc.systematic, 0.5))
     times = int(out.info.resamplings)
     assert 0 < times < 8
     assert int(out.info.evaluations) == 9 + times * (3 + 1) * 7
     assert int(out.info.jvps) == times * (3 + 1) * 2
-    never = smc.run_smc(KEY, seen, grid, 256, smc.adaptive(smc.systematic, 0.0))
-    bare = smc.run_smc(KEY, model, grid, 256, smc.adaptive(smc.systematic, 0.0))
+    never = smc.run_smc(KEY, seen, grid, 256, resample=smc.adaptive(smc.systematic, 0.0))
+    bare = smc.run_smc(KEY, model, grid, 256, resample=smc.adaptive(smc.systematic, 0.0))
     assert np.array_equal(never.particles, bare.particles)
     assert int(never.info.evaluations) == int(bare.info.evaluations)
-    always = smc.rejuvenated(model, seen.kernel, 3, when="always", cost=(7, 2))
-    out = smc.run_smc(KEY, always, grid, 256, smc.adaptive(smc.systematic, 0.0))
+    always = smc.rejuvenated(model, seen.kernel, num_moves=3, when="always", cost=(7, 2))
+    out = smc.run_smc(KEY, always, grid, 256, resample=smc.adaptive(smc.systematic, 0.0))
     assert not out.info.resampled.any()
     assert not np.isin(np.asarray(out.particles)[:, 0], np.asarray(bare.particles)[:, 0]).all()
     assert int(out.info.evaluations) - int(bare.info.evaluations) == 8 * (3 + 1) * 7
@@ -203,8 +203,8 @@ def test_squared_mixture_with_moves_agrees_with_quadrature(make):
     target = fk.correctors.anneal(PRED, 2.0)
     model = target.feynman_kac("rk4", noise=0.0, control="affine", refresh=0)
     scale = 0.5 if make is random_walk else 0.1
-    moved = smc.rejuvenated(model, lambda t: make(lambda x: target.log_density(x, t), scale), 3)
-    many = fk.replicate(KEY, 16, moved, fk.grid(48, PATH), 512, smc.adaptive(smc.systematic, 0.9))
+    moved = smc.rejuvenated(model, lambda t: make(lambda x: target.log_density(x, t), scale), num_moves=3)
+    many = fk.replicate(KEY, 16, moved, fk.grid(48, PATH), 512, resample=smc.adaptive(smc.systematic, 0.9))
     assert int(many.runs.info.resamplings.min()) >= 1
     evidence = many.evidence
     print(f"log Z {evidence}, resamplings {np.asarray(many.runs.info.resamplings)}")
@@ -218,19 +218,19 @@ def test_squared_mixture_with_moves_agrees_with_quadrature(make):
 
 def test_the_rest_of_the_model_shows_through():
     corrector = fk.correctors.anneal(PRED, 2.0).feynman_kac()
-    moved = smc.rejuvenated(corrector, lambda t: None, 1)
+    moved = smc.rejuvenated(corrector, lambda t: None, num_moves=1)
     assert moved.time_range == corrector.time_range
     assert moved.fixed_start == corrector.fixed_start
     assert moved.refresh_cost == (0, 0)
     solver = fk.solvers.ddim(eta=1.0)
-    steered = smc.rejuvenated(fk.steer(PRED, solver, lambda x: x[0]), lambda t: None, 1)
+    steered = smc.rejuvenated(fk.steer(PRED, solver, lambda x: x[0]), lambda t: None, num_moves=1)
     assert steered.fixed_start
     with pytest.raises(FkdiffError, match="can draw its first particles only at t ="):
         smc.run_smc(KEY, steered, fk.grid(8, PATH)[2:], 16)
     rule = smc.adaptive(smc.systematic, 1.0)
-    pairs = smc.rejuvenated(chain.MODEL, lambda t: random_walk(lambda x: 0.0, 0.1), 1)
+    pairs = smc.rejuvenated(chain.MODEL, lambda t: random_walk(lambda x: 0.0, 0.1), num_moves=1)
     with pytest.raises(FkdiffError, match=r"is a dict of 2 arrays, and a kernel moves a position: pass where="):
-        smc.run_smc(KEY, pairs, jnp.asarray(chain.GRID), 16, rule)
+        smc.run_smc(KEY, pairs, jnp.asarray(chain.GRID), 16, resample=rule)
 
 
 @slow
@@ -239,7 +239,7 @@ def test_chunk_changes_no_bit():
     kernel = lambda t: random_walk(lambda x: -0.5 * jnp.sum(x**2), 0.3)  # noqa: E731
     runs = [
         smc.run_smc(
-            KEY, smc.rejuvenated(model, kernel, 2, chunk=chunk), walks.GRID, 64, smc.adaptive(smc.systematic, 0.9)
+            KEY, smc.rejuvenated(model, kernel, num_moves=2, chunk=chunk), walks.GRID, 64, resample=smc.adaptive(smc.systematic, 0.9)
         )
         for chunk in (None, 7)
     ]

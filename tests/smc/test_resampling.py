@@ -270,7 +270,7 @@ def test_what_is_no_function_is_refused(wrap):
 @pytest.mark.parametrize("wrap", [lambda r: r, smc.adaptive], ids=["bare", "adaptive"])
 def test_a_plain_function_is_a_resampler(wrap):
     key, grid = jax.random.key(0), jnp.asarray(walks.GRID)
-    ours, theirs = (smc.run_smc(key, walks.model(), grid, 16, wrap(r)) for r in (smc.systematic, plain))
+    ours, theirs = (smc.run_smc(key, walks.model(), grid, 16, resample=wrap(r)) for r in (smc.systematic, plain))
     assert (ours.scheme, theirs.scheme) == ("systematic", "other")
     assert jnp.array_equal(ours.particles, theirs.particles)
     assert bool(theirs.info.resampled.any())
@@ -283,7 +283,7 @@ def test_a_plain_function_is_a_resampler(wrap):
 def test_other_numbers_in_a_resampler_trace_nothing():
     def run(resample):
         before = len(walks.TRACES)
-        smc.run_smc(jax.random.key(0), model, jnp.asarray(walks.GRID), 22, resample)
+        smc.run_smc(jax.random.key(0), model, jnp.asarray(walks.GRID), 22, resample=resample)
         return len(walks.TRACES) - before
 
     model = walks.model()

@@ -25,7 +25,7 @@ class Pair(NamedTuple):
 
 @pytest.fixture(scope="module")
 def out():
-    return smc.run_smc(KEY, walks.model(), jnp.asarray(walks.GRID), 64, smc.adaptive(smc.systematic, 0.9))
+    return smc.run_smc(KEY, walks.model(), jnp.asarray(walks.GRID), 64, resample=smc.adaptive(smc.systematic, 0.9))
 
 
 def test_print_is_for_people(out):

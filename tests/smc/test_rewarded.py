@@ -5,6 +5,7 @@ The oracle is a product of matrices: with γ_K(s) the mass of every last state, 
 
 import dataclasses
 import importlib
+import itertools
 
 import equinox as eqx
 import jax
@@ -47,7 +48,9 @@ def normalizers(model, rule, particles, runs, seed=5):
 def check_mean(model, rule, truth, particles=4, runs=2**15, bound=0.01):
     found, out = normalizers(model, rule, particles, runs)
     error = found.std() / np.sqrt(runs)
-    print(f"E Ẑ/Z {found.mean() / truth:.4f} ± {error / truth:.4f}, resamplings {float(out.info.resamplings.mean()):.2f}")
+    print(
+        f"E Ẑ/Z {found.mean() / truth:.4f} ± {error / truth:.4f}, resamplings {float(out.info.resamplings.mean()):.2f}"
+    )
     assert abs(found.mean() - truth) <= 5.5 * error
     assert error <= bound * truth
     assert float(out.info.resamplings.mean()) > 0.5
@@ -89,7 +92,7 @@ class _Labelled(smc.Wrapped):
 def ramps_of(model, key, particles, rule):
     """ρ after every step."""
     step, state, seen = eqx.filter_jit(smc.step), smc.init(key, model, particles, GRID[0]), []
-    for t0, t1 in zip(GRID[:-1], GRID[1:], strict=True):
+    for t0, t1 in itertools.pairwise(GRID):
         state, _ = step(key, model, state, t0, t1, rule)
         seen.append(float(state.particles.ramp[0]))
     return seen

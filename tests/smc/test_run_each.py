@@ -23,7 +23,7 @@ def build(condition):
 
 def test_equal_to_runs_one_by_one_and_traced_once():
     rule = smc.adaptive(smc.systematic, 0.9)
-    out = smc.run_each(KEY, build, CONDITIONS, walks.GRID, 64, rule)
+    out = smc.run_each(KEY, build, CONDITIONS, walks.GRID, 64, resample=rule)
     assert len(BUILT) == 1
     assert out.log_normalizer.shape == (3,)
     assert out.particles.shape == (3, 64, 2)
@@ -33,14 +33,14 @@ def test_equal_to_runs_one_by_one_and_traced_once():
     assert not resampled.all()
     for i in range(3):
         condition = {name: float(values[i]) for name, values in CONDITIONS.items()}
-        alone = smc.run_smc(jax.random.fold_in(KEY, i), walks.model(**condition), walks.GRID, 64, rule)
+        alone = smc.run_smc(jax.random.fold_in(KEY, i), walks.model(**condition), walks.GRID, 64, resample=rule)
         row = jax.tree.map(lambda leaf, i=i: leaf[i], out)
         assert np.allclose(row.particles, alone.particles, atol=1e-5)
         assert np.allclose(row.log_weights, alone.log_weights, atol=1e-4)
         assert abs(float(row.log_normalizer - alone.log_normalizer)) <= 1e-5
         assert row.info.ancestors.tolist() == alone.info.ancestors.tolist()
         assert str(row) == str(alone)
-    smc.run_each(jax.random.key(1), build, jax.tree.map(lambda a: a + 0.1, CONDITIONS), walks.GRID, 64, rule)
+    smc.run_each(jax.random.key(1), build, jax.tree.map(lambda a: a + 0.1, CONDITIONS), walks.GRID, 64, resample=rule)
     assert len(BUILT) == 1
 
 

@@ -33,8 +33,8 @@ def sample_posterior(key):
 def pair(key, num_particles=256, resample=NEVER):
     up, down = jax.random.split(key)
     back = smc.backwards(model(), sample_posterior)
-    forward = fk.run_smc(up, model(), GRID, num_particles, resample)
-    return forward, fk.run_smc(down, back, 1 - GRID[::-1], num_particles, resample)
+    forward = fk.run_smc(up, model(), GRID, num_particles, resample=resample)
+    return forward, fk.run_smc(down, back, 1 - GRID[::-1], num_particles, resample=resample)
 
 
 @pytest.mark.x64

@@ -26,7 +26,7 @@ KEY = jax.random.key(0)
     ],
 )
 def test_no_resampling_outside_the_window(start, end, expected):
-    out = smc.run_smc(KEY, walks.model(), walks.GRID, 64, smc.within(smc.systematic, start, end))
+    out = smc.run_smc(KEY, walks.model(), walks.GRID, 64, resample=smc.within(smc.systematic, start, end))
     assert out.info.resampled.tolist() == expected
     assert out.scheme == "systematic"
 
@@ -72,15 +72,15 @@ def test_a_traced_window_compiles_once():
     def run(key, start, end):
         traces.append(1)
         rule = smc.within(smc.systematic, start, end)
-        return smc.run_smc(key, walks.model(), walks.GRID, 16, rule).info.resampled
+        return smc.run_smc(key, walks.model(), walks.GRID, 16, resample=rule).info.resampled
 
     assert run(KEY, jnp.float32(0.1), jnp.float32(0.5)).tolist() == [False, True, True, True, False]
     assert run(KEY, jnp.float32(0.4), jnp.float32(0.5)).tolist() == [False, False, False, True, False]
     assert len(traces) == 1
     model = walks.model()
-    smc.run_smc(KEY, model, walks.GRID, 18, smc.within(smc.systematic, 0.1, 0.5))
+    smc.run_smc(KEY, model, walks.GRID, 18, resample=smc.within(smc.systematic, 0.1, 0.5))
     before = len(walks.TRACES)
-    smc.run_smc(KEY, model, walks.GRID, 18, smc.within(smc.systematic, 0.3, 0.7))
+    smc.run_smc(KEY, model, walks.GRID, 18, resample=smc.within(smc.systematic, 0.3, 0.7))
     assert len(walks.TRACES) == before
 
 

@@ -38,7 +38,7 @@ def test_constant_moves_the_evidence_and_nothing_else():
 
     def run(constant):
         model = fk.steer(pred, solver, lambda x: 0.6 * x[0] + constant)
-        return fk.run_smc(jax.random.key(3), model, fk.grid(6, path), 256, fk.smc.adaptive(fk.smc.systematic, 0.95))
+        return fk.run_smc(jax.random.key(3), model, fk.grid(6, path), 256, resample=fk.smc.adaptive(fk.smc.systematic, 0.95))
 
     here, there = run(0.0), run(5.0)
     assert int(here.info.resamplings) > 0

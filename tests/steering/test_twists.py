@@ -52,7 +52,7 @@ def test_the_exact_twist_leaves_no_variance():
         estimate=steering.learned(value),
     )  # fmt: skip
     never = fk.smc.adaptive(fk.smc.systematic, 0.0)
-    out = fk.check(fk.run_smc(KEY, model, grid, 512, never, collect=lambda x, w, t: w))
+    out = fk.check(fk.run_smc(KEY, model, grid, 512, resample=never, collect=lambda x, w, t: w))
     # The start is not twisted: its weights are those of the first promise, and every later increment is constant.
     steps = out.collected
     assert float(jnp.max(jnp.var(jnp.diff(steps, axis=0), axis=1))) <= 1e-10
@@ -156,10 +156,10 @@ def test_drive_is_run_smc_and_a_host_reward_is_that_reward():
 
     rule = fk.smc.adaptive(fk.smc.systematic, 0.95)
     model = fk.steer(PRED, SOLVER, lambda x: x[0], strength=0.8)
-    here = fk.run_smc(KEY, model, GRID, 128, rule)
-    driven = fk.drive(KEY, model, GRID, 128, rule, show=False)
+    here = fk.run_smc(KEY, model, GRID, 128, resample=rule)
+    driven = fk.drive(KEY, model, GRID, 128, resample=rule, show=False)
     hosted = fk.drive(
-        KEY, fk.steer(PRED, SOLVER, steering.host(on_the_host), strength=0.8), GRID, 128, rule, show=False
+        KEY, fk.steer(PRED, SOLVER, steering.host(on_the_host), strength=0.8), GRID, 128, resample=rule, show=False
     )
     assert int(here.info.resamplings) > 0
     for out in (driven, hosted):
@@ -242,7 +242,9 @@ FORBIDDING = {
 }
 
 
-@pytest.mark.parametrize("way", [w if w == "adaptive ramp" else pytest.param(w, marks=pytest.mark.slow) for w in FORBIDDING])
+@pytest.mark.parametrize(
+    "way", [w if w == "adaptive ramp" else pytest.param(w, marks=pytest.mark.slow) for w in FORBIDDING]
+)
 def test_minus_infinity_cuts_the_law_and_nothing_on_the_way(way):
     """16 steps of the ancestral sampler lie above −2.2 with log-probability −0.0508 ± 0.0010."""
     model = fk.steer(PRED, SOLVER, forbidding, **FORBIDDING[way])

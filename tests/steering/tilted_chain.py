@@ -62,7 +62,7 @@ WAYS = {
 def found_by(model, threshold, populations=8):
     """log Z, mean and P(x < 0) with standard errors."""
     rule = fk.smc.adaptive(fk.smc.systematic, threshold)
-    many = fk.replicate(jax.random.key(1), populations, model, fk.grid(STEPS, PATH), 2048, rule)
+    many = fk.replicate(jax.random.key(1), populations, model, fk.grid(STEPS, PATH), 2048, resample=rule)
     mean = many.expectation(lambda x: jnp.stack([x[0], (x[0] < 0).astype(x.dtype)]))
     evidence = many.evidence
     return np.append(evidence.value, mean.value), np.append(evidence.standard_error, mean.standard_error)

@@ -61,7 +61,7 @@ def test_a_learned_value_is_near_the_exact_one_and_pays():
         "learned, twisted": {"intermediate": steering.learned(value), "proposal": "twisted"},
     }.items():
         model = fk.steer(PRED, SOLVER, reward, lambda s: jnp.ones_like(s), **options)
-        out = fk.run_smc(jax.random.key(1), model, GRID, 2048, never)
+        out = fk.run_smc(jax.random.key(1), model, GRID, 2048, resample=never)
         ess[name] = float(out.info.ess[-1]) / 2048
         assert abs(float(out.log_normalizer) - (exact_values(np.zeros(1))[0, 0])) <= 0.2
     assert ess["learned, twisted"] >= 0.85
