@@ -233,20 +233,25 @@ COMBINATORS: dict[str, tuple[Any, Callable[[Source], Any]]] = {
     "rewarded": (jump, lambda s: smc.rewarded(s.model(), jump)),
     "terminal": (jump, lambda s: smc.rewarded(s.model(), jump, potential="terminal")),
     "max": (jump, lambda s: smc.rewarded(s.model(), jump, potential="max")),
-    "adaptive ramp": (jump, lambda s: smc.rewarded(s.model(), jump, FULL, "difference")),
+    "adaptive ramp": (jump, lambda s: smc.rewarded(s.model(), jump, ramp=FULL, potential="difference")),
     "draws": (jump, lambda s: smc.rewarded(s.model(), jump, estimate="draws")),
     "wall": (wall, lambda s: smc.rewarded(s.model(), wall, potential="difference")),
     "twice": (
         lambda x: jump(x) + 0.5 * jump(x),
-        lambda s: smc.rewarded(smc.rewarded(s.model(), jump), jump, FULL, "sum", strength=0.5),
+        lambda s: smc.rewarded(smc.rewarded(s.model(), jump), jump, ramp=FULL, potential="sum", strength=0.5),
     ),
     "frozen": (
         jump,
-        lambda s: smc.freeze(jax.random.key(9), smc.rewarded(s.model(), jump, FULL, "difference"), s.grid, 1024),
+        lambda s: smc.freeze(
+            jax.random.key(9), smc.rewarded(s.model(), jump, ramp=FULL, potential="difference"), s.grid, 1024
+        ),
     ),
     "rejuvenated, rewarded": (jump, lambda s: smc.rewarded(smc.rejuvenated(s.model(), s.kernel, num_moves=2), jump)),
     "rewarded, rejuvenated": (jump, lambda s: smc.rejuvenated(smc.rewarded(s.model(), jump), s.kernel, num_moves=2)),
-    "always rejuvenated": (jump, lambda s: smc.rejuvenated(smc.rewarded(s.model(), jump), s.kernel, num_moves=1, when="always")),
+    "always rejuvenated": (
+        jump,
+        lambda s: smc.rejuvenated(smc.rewarded(s.model(), jump), s.kernel, num_moves=1, when="always"),
+    ),
 }
 
 
@@ -343,8 +348,8 @@ def drivers(model, grid, num_particles: int = 96) -> dict[str, bool]:
 def on_host(model, grid, num_particles: int = 96) -> bool:
     """A host reward against the same reward compiled, under an adaptive ramp."""
     compiled = jax.jit(jax.vmap(jump))
-    hosted = smc.rewarded(model, smc.host(lambda batch: np.asarray(compiled(batch))), FULL, "difference")
-    here = smc.rewarded(model, jump, FULL, "difference")
+    hosted = smc.rewarded(model, smc.host(lambda batch: np.asarray(compiled(batch))), ramp=FULL, potential="difference")
+    here = smc.rewarded(model, jump, ramp=FULL, potential="difference")
     rule = None if model.resampler is not None else RULE
     options = {"num_particles": num_particles, "resample": rule}
     return close(fk.drive(KEY, hosted, grid, show=False, **options), fk.run_smc(KEY, here, grid, **options))
@@ -403,7 +408,7 @@ def refusals() -> dict[str, tuple[Callable[[], Any], str, Callable[[], Any]]]:
             lambda: smc.conditional(smc.freeze(KEY, fitted, grid, 64), grid, 8),
         ),
         "reward without an estimate": (
-            lambda: run(smc.rewarded(blind, lambda x: x[0], lambda s: s), unit), 'potential="terminal"',
+            lambda: run(smc.rewarded(blind, lambda x: x[0], ramp=lambda s: s), unit), 'potential="terminal"',
             lambda: run(smc.rewarded(blind, lambda x: x[0], potential="terminal"), unit),
         ),
         "chunk of a Population": (
@@ -438,7 +443,9 @@ def refusals() -> dict[str, tuple[Callable[[], Any], str, Callable[[], Any]]]:
             lambda: smc.conditional(plain, grid, 8, log_transition=lambda a, b, t0, t1: 0.0), 'renew="trace"',
             lambda: smc.conditional(plain, grid, 8, renew="trace"),
         ),
-        "nothing to freeze": (lambda: smc.freeze(KEY, blind, unit, 32), "run it as it stands", lambda: run(blind, unit)),
+        "nothing to freeze": (
+            lambda: smc.freeze(KEY, blind, unit, 32), "run it as it stands", lambda: run(blind, unit)
+        ),
     }  # fmt: skip
 
 
@@ -458,7 +465,7 @@ def refused(case) -> bool:
 def four_particles(runs: int = 2**14) -> dict[str, Any]:
     """E Ẑ = Z at N = 4 for a rewarded walk under an adaptive ramp: no asymptotics hide here."""
     source = walk()
-    model = smc.rewarded(source.model(), jump, FULL, "difference")
+    model = smc.rewarded(source.model(), jump, ramp=FULL, potential="difference")
     rule = smc.adaptive(smc.multinomial, 0.9)
     one = lambda key: smc.run.unchecked(key, model, source.grid, 4, rule, None, "error").log_normalizer  # noqa: E731
     found = np.exp(np.asarray(eqx.filter_jit(jax.vmap(one))(jax.random.split(KEY, runs)), np.float64))

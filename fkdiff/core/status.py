@@ -22,8 +22,7 @@ class Status(enum.IntEnum):
     INFINITE = 3
     NOT_NORMALISABLE = 4
     BAD_GRID = 5
-    FORBIDDEN = 6
-    STALLED = 7
+    STALLED = 7  # 6 belonged to a status that is gone: results on disk keep their codes
 
 
 SENTENCES = {
@@ -35,8 +34,6 @@ SENTENCES = {
     "Σ β_i/(α² ς_i² + σ²), must be positive at every time. Lower the negative exponents",
     Status.BAD_GRID: "the time grid is not strictly increasing or leaves [t_min, t_max] of the path. Build it "
     "with fkdiff.grid",
-    Status.FORBIDDEN: "a reward is −inf before the end, which kills paths that the end might have paid for. Use "
-    'potential="terminal", or a large finite penalty in place of −inf',
     Status.STALLED: "the steps were spent before the temperature reached 1, so that this is the law of a lower one. "
     "Use more steps, a smaller ess, or moves that mix better",
 }

@@ -24,7 +24,7 @@ class Kernel(NamedTuple):
         step: See above.
         gradient: What a derivative through `step` is: "pathwise" (right as it stands) or "refused" (a decision is made
             on the way, whose probability a pathwise derivative would drop: see `fkdiff.gradients`).
-        evaluations: Of the density, with its gradient, in one step; for cost accounts.
+        evaluations: Of the density, with its gradient, in one step; for the cost in `info`.
     """
 
     init: Callable[..., Any]

@@ -29,9 +29,10 @@ import jax.numpy as jnp
 from fkdiff.core import Array, Key, Scalar, chunked_vmap, number, require, stream
 from fkdiff.core.keys import Use
 from fkdiff.correctors import reference as gaussian
+from fkdiff.correctors.exponents import check_exponents, shared
 from fkdiff.correctors.rate import dot, local, weighted_sum
 from fkdiff.correctors.steps import phi
-from fkdiff.correctors.weighted_sde import WeightedSDE, check_exponents, shared
+from fkdiff.correctors.weighted_sde import WeightedSDE
 from fkdiff.smc import OneParticle
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
@@ -30,11 +31,14 @@ from fkdiff.core.keys import Use, stream
 from fkdiff.correctors import reference as gaussian
 from fkdiff.correctors import tilts as tilting
 from fkdiff.correctors.control import Schedule, living_shares, solve
+from fkdiff.correctors.exponents import check_exponents, lowest_precision, shared
 from fkdiff.correctors.rate import LADDER, Field, assemble, local
 from fkdiff.correctors.refresh import langevin
 from fkdiff.correctors.steps import STAGES, STEPS
-from fkdiff.correctors.weighted_sde import WeightedSDE, check_exponents, lowest_precision, shared
 from fkdiff.smc.model import SLACK, Model, MoveInfo, Pilot, on_time
+
+if TYPE_CHECKING:
+    from fkdiff.correctors.weighted_sde import WeightedSDE
 
 EXACT_UP_TO = 4  # dimensions in which a full basis costs little more than one probe
 

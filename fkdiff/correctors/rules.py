@@ -8,8 +8,9 @@ import equinox as eqx
 
 from fkdiff.core import Array, FkdiffError, Scalar, number, require
 from fkdiff.correctors import tilts as tilting
+from fkdiff.correctors.exponents import check_exponents
 from fkdiff.correctors.reference import Reference
-from fkdiff.correctors.weighted_sde import WeightedSDE, check_exponents
+from fkdiff.correctors.weighted_sde import WeightedSDE
 from fkdiff.prediction import Predictor
 
 Target = Predictor | WeightedSDE

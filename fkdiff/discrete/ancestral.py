@@ -86,7 +86,7 @@ def step_masses(factors: Factors, state: Moving, t0: Array, t1: Array) -> Array:
 
 
 def complete(factors: Factors, key: Key, state: Moving) -> Array:
-    """Every token drawn from Π_i q_i(clean_l | x)^{β_i} by itself: a guess at where the sequence will end."""
+    """Every token drawn from Π_i q_i(clean_l | x)^{β_i} by itself: an estimate of where the sequence will end."""
     clean = power_product([beta for beta, _ in factors], list(state.said))
     return jax.random.categorical(stream(key, Use.PROBE), clean).astype(jnp.int32)
 

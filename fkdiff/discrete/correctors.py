@@ -114,7 +114,7 @@ class DiscreteTarget(eqx.Module):
         return Revealing(tokens, state.ranks, self.log_mass(tokens, t1), mass)
 
     def complete(self, key: Key, state: Any) -> Array:
-        """The sequence with every masked token drawn from w, independently: a guess at where it will end."""
+        """The sequence with every masked token drawn from w, independently: an estimate of where it will end."""
         if isinstance(state, Moving):
             return ancestral.complete(self.factors, key, state)
         drawn = jax.random.categorical(stream(key, Use.PROBE), state.log_w).astype(jnp.int32)

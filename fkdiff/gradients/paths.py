@@ -121,8 +121,8 @@ def along_paths(
         slope = fkdiff.gradients.log_normalizer(fkdiff.run_smc(key, model, grid))
 
     Args:
-        build: `build(params) -> model`, a `FeynmanKac` or another `OneParticle`. Its particles must be states and hold nothing computed from `params`,
-            whose derivative would be missed.
+        build: `build(params) -> model`, a `FeynmanKac` or another `OneParticle`. Its particles must be states and hold
+            nothing computed from `params`, whose derivative would be missed.
         params: θ, any pytree of real arrays.
         log_transition: `log_transition(previous, particle, t0, t1, params) -> scalar`, log of the density of
             `propose`; needed where it depends on `params`.

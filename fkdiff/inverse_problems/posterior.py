@@ -43,7 +43,7 @@ def inverse(
     """Draws from the posterior p_base(x) N(y; A x, noise² I)/p(y), where p_base is what the solver samples.
 
     The law is right at any number of steps for every proposal and reference; they move variance alone. With log G_0 =
-    log ψ_0 and log G_k = log ψ_k − log ψ_{k−1} + log M_k − log M̃_k, the end pays log N(y; A x_K, noise² I) − log ψ_K.
+    log ψ_0 and log G_k = log ψ_k − log ψ_{k−1} + log M_k − log M̃_k, the last one is log N(y; A x_K, noise² I) − log ψ_K.
 
     Args:
         pred: The model; or any `fkdiff.smc.Model` with `solver=None`, whose law then takes the place of p_base: it

@@ -23,6 +23,7 @@ from typing import Any
 import equinox as eqx
 
 from fkdiff.core import Array, Kernel, Key, choose, one_key, require
+from fkdiff.errors import deprecated
 from fkdiff.smc import arguments
 from fkdiff.smc.model import Model
 from fkdiff.smc.one_particle import OneParticle
@@ -36,10 +37,12 @@ def conditional(
     model: Model,
     grid: Array,
     num_particles: int,
-    resample: str = "multinomial",
+    *,
+    scheme: str = "multinomial",
     log_transition: Callable[..., Any] | None = None,
     renew: str | None = None,
     chunk: int | None = None,
+    resample: str | None = None,
 ) -> Kernel:
     """Conditional SMC as a kernel that leaves the law of the whole trajectory, Γ_K/Γ_K(1), exactly invariant.
 
@@ -54,7 +57,7 @@ def conditional(
         grid: Times in strictly increasing order, (K + 1,).
         num_particles: N ≥ 2, the reference included. For renewal at early times N must grow with K, unless
             `log_transition` is given.
-        resample: "multinomial", or "systematic": both exact, the second renews more.
+        scheme: "multinomial", or "systematic": both exact, the second renews more.
         log_transition: `log_transition(previous, particle, t0, t1) -> scalar`, log of the density of `propose`. The
             particles must then be Markov states and hold nothing that was computed from their past, so that the model
             must be one of functions of one particle: a rewarded one carries a cumulative potential.
@@ -62,6 +65,7 @@ def conditional(
             ∝ w^j G_k(x^j, x_k) M_k(x^j, x_k), and weighs it with that parent; "backward" draws the trajectory backwards
             with the same probabilities. "ancestor" by default where there is a `log_transition`, else "trace".
         chunk: Particles per model call.
+        resample: The former name of `scheme`.
 
     Returns:
         `Kernel` of pytree functions: compile them with `eqx.filter_jit`, or inside a scan; a kernel of another model of
@@ -79,7 +83,10 @@ def conditional(
     References: Andrieu, Doucet and Holenstein (2010), section 2.4; Whiteley (2010), in its discussion, backward
     sampling; Lindsten, Jordan and Schön (2014), ancestor sampling.
     """
-    sweep = _checked(model, grid, num_particles, resample, log_transition, renew, chunk)
+    if resample is not None:
+        deprecated("resample=", "scheme=")
+        scheme = resample
+    sweep = _checked(model, grid, num_particles, scheme, log_transition, renew, chunk)
     return Kernel(sweep.init, sweep.step)
 
 
@@ -88,7 +95,8 @@ def trajectory(
     model: Model,
     grid: Array,
     num_particles: int,
-    resample: str = "multinomial",
+    *,
+    scheme: str = "multinomial",
     chunk: int | None = None,
 ) -> Trajectory:
     """One trajectory of plain SMC: the law Γ_K/Γ_K(1) as N → ∞, and a start for `conditional` at any N.
@@ -96,7 +104,7 @@ def trajectory(
     Args: as `conditional`. Returns: a `Trajectory`, whatever its weights; sweeps report what is wrong with a model.
     Gradients: none.
     """
-    return _drawn(one_key(key), _checked(model, grid, num_particles, resample, None, None, chunk))
+    return _drawn(one_key(key), _checked(model, grid, num_particles, scheme, None, None, chunk))
 
 
 @eqx.filter_jit
@@ -104,13 +112,13 @@ def _drawn(key: Key, sweep: Sweep) -> Trajectory:
     return sweep.draw(key, sweep.forward(key, None))[0]
 
 
-def _checked(model, grid, num_particles, resample, log_transition, renew, chunk) -> Sweep:
+def _checked(model, grid, num_particles, scheme, log_transition, renew, chunk) -> Sweep:
     model = arguments.check_model(model, chunk)
     require(
         model.independent,
         f"a {type(model).__name__} moves its particles together, and conditional SMC holds ONE of them to its past: "
-        "give a model whose particles do not see each other, such as fkdiff.smc.freeze(key, model, grid), a FeynmanKac or "
-        "target.feynman_kac(control=False).",
+        "give a model whose particles do not see each other, such as fkdiff.smc.freeze(key, model, grid), a FeynmanKac "
+        "or target.feynman_kac(control=False).",
     )
     require(
         model.resampler is None,
@@ -119,7 +127,7 @@ def _checked(model, grid, num_particles, resample, log_transition, renew, chunk)
     )
     grid = arguments.check_times(grid, model)
     num_particles = arguments.check_count(num_particles)
-    choose("resample", resample, RETAINING)
+    choose("scheme", scheme, RETAINING)
     require(
         log_transition is None or callable(log_transition),
         f"log_transition={log_transition!r} is not a function; pass log_transition(previous, particle, t0, t1).",
@@ -136,4 +144,4 @@ def _checked(model, grid, num_particles, resample, log_transition, renew, chunk)
         f'renew="{renew}" gives a particle another past, and that of a {type(model).__name__} carries its own along; '
         'use renew="trace", without log_transition.',
     )
-    return Sweep(model, grid, log_transition, num_particles, resample, renew)
+    return Sweep(model, grid, log_transition, num_particles, scheme, renew)

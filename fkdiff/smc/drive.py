@@ -16,7 +16,7 @@ from fkdiff.core import Array, FkdiffWarning, Key, one_key
 from fkdiff.core.progress import progress
 from fkdiff.smc import arguments, engine
 from fkdiff.smc.model import Model
-from fkdiff.smc.resampling import Resampler
+from fkdiff.smc.resampling import ResampleFunction
 from fkdiff.smc.result import SMCResult
 from fkdiff.smc.weights import ess
 
@@ -26,7 +26,8 @@ def drive(
     model: Model,
     grid: Array,
     num_particles: int = 1024,
-    resample: Resampler | None = None,
+    *,
+    resample: ResampleFunction | None = None,
     chunk: int | None = None,
     collect: Callable[..., Any] | None = None,
     on_nan: str = "error",

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from fkdiff.core import Array, Key, PyTree, one_key, particle_keys, require
 from fkdiff.smc import arguments
 from fkdiff.smc.model import Model
-from fkdiff.smc.resampling import Resampler
+from fkdiff.smc.resampling import ResampleFunction
 from fkdiff.smc.result import SMCResult
 from fkdiff.smc.run import unchecked
 
@@ -23,7 +23,8 @@ def run_each(
     conditions: PyTree,
     grid: Array,
     num_particles: int = 1024,
-    resample: Resampler | None = None,
+    *,
+    resample: ResampleFunction | None = None,
     chunk: int | None = None,
     collect: Callable[..., Any] | None = None,
     on_nan: str = "error",

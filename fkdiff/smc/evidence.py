@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax.numpy as jnp
 
 from fkdiff.core import Array
-from fkdiff.smc.result import SMCResult
 from fkdiff.smc.weights import ess, normalized
+
+if TYPE_CHECKING:
+    from fkdiff.smc.result import SMCResult
 
 # Below this many surviving ancestors, or above this variance, the estimate only bounds from below.
 FEW_ANCESTORS, LARGE_VARIANCE = 20, 0.3

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from fkdiff.core import Status, concrete, require
 from fkdiff.core.status import SENTENCES
 from fkdiff.smc.evidence import FEW_ANCESTORS, ancestor_weights, lineage_inflation, log_normalizer_error
-from fkdiff.smc.result import SMCResult
+
+if TYPE_CHECKING:
+    from fkdiff.smc.result import SMCResult
 
 COLLAPSED, DOMINANT, STARVED, INFLATED = 0.05, 0.5, 2.0, 3.0
 

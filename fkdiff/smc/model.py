@@ -199,7 +199,7 @@ class Model(eqx.Module):
 
     @property
     def default_potential(self) -> str:
-        """How a reward is best paid out on this model; see `fkdiff.smc.rewarded`."""
+        """Which potential suits a reward on this model; see `fkdiff.smc.rewarded`."""
         return "difference"
 
     @property

@@ -136,12 +136,12 @@ class FeynmanKac(OneParticle):
         log_final: `log_final(particle) -> scalar`, applied once after the last move.
         extract: Maps a particle to what `out.particles` holds.
         fault: `fault(particle) -> int`, a `Status` code for what no potential of this model may be.
-        evaluations: Model calls in one propose + log_potential, for the cost account.
-        jvps: Jacobian-vector products in the same, for the cost account.
+        evaluations: Model calls in one propose + log_potential, for the cost in `info`.
+        jvps: Jacobian-vector products in the same, for the cost in `info`.
         time_range: (start, end) where the model lives in time: `initial` draws at `start`, so a grid must begin there,
             and end no later than `end`. None where times mean nothing to the model.
-        estimate: `estimate(key, particle, t) -> example`, a draw of (or a guess at) where the particle will end, in the
-            form of what `extract` gives; `fkdiff.smc.rewarded` asks for it.
+        estimate: `estimate(key, particle, t) -> example`, a draw or an estimate of where the particle will end, in the form
+            of what `extract` gives; `fkdiff.smc.rewarded` asks for it.
         chunk: Particles per call.
     """
 
@@ -194,13 +194,11 @@ class FeynmanKac(OneParticle):
         return super().fault(particle) if self.fault_one is None else self.fault_one(particle)
 
     def estimated(self, key, particle, t, num):
-        guess = self.estimate_one
-        if guess is None:
+        ends = self.estimate_one
+        if ends is None:
             return super().estimated(key, particle, t, num)
         return (
-            guess(key, particle, t)
-            if num == 0
-            else jax.vmap(lambda k: guess(k, particle, t))(jax.random.split(key, num))
+            ends(key, particle, t) if num == 0 else jax.vmap(lambda k: ends(k, particle, t))(jax.random.split(key, num))
         )
 
     @property

@@ -98,7 +98,7 @@ def optimal_transport(epsilon: Scalar = 0.1, tolerance: float = 1e-4, max_steps:
         max_steps: Iterations at most; what they leave is an error of the weights and not of the plan's columns.
 
     Returns:
-        A resampler. Particles must be real arrays that may be averaged: states and not their accounts.
+        A resampler. Particles must be real arrays that may be averaged: positions, and no cumulative potentials.
 
     Raises:
         FkdiffError: An argument is wrong; inside a run, particles with integer leaves.

@@ -23,7 +23,7 @@ class Population(Model):
         refresh: `refresh(key, particles, t) -> particles`, leaves the target at t invariant; run under
             `lax.cond` after a resampling, and only then.
         extract: `extract(particles) -> tree`, what the result holds as `particles`.
-        refresh_cost: (evaluations, jvps) per particle of one refresh, for the cost account.
+        refresh_cost: (evaluations, jvps) per particle of one refresh, for the cost in `info`.
         resampler: The one resampler that the model can run with, where there is but one; None for any.
         estimate: `estimate(key, particles, t, num) -> examples`, where the particles will end: `num` draws each,
             (N, num, …), or one estimate each for num = 0; `fkdiff.smc.rewarded` asks for it.
@@ -76,8 +76,8 @@ class Population(Model):
         return particles if self.extract_all is None else self.extract_all(particles)
 
     def estimate(self, key, particles, t, num):
-        guess = self.estimate_all
-        return super().estimate(key, particles, t, num) if guess is None else guess(key, particles, t, num)
+        ends = self.estimate_all
+        return super().estimate(key, particles, t, num) if ends is None else ends(key, particles, t, num)
 
     @property
     def time_range(self) -> tuple[Array, Array] | None:

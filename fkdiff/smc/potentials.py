@@ -1,6 +1,6 @@
-"""How a reward is paid out along the path: statistics, ramps, and the value that stands for −∞ on the way.
+"""The potentials of a reward along the path: statistics, ramps, and the value that stands for −∞ on the way.
 
-With value estimates R_k of what the end will pay, a statistic m_k of R_0 … R_k and a ramp ρ_k, the particle carries its
+With value estimates R_k of λ r at the end, a statistic m_k of R_0 … R_k and a ramp ρ_k, the particle carries its
 cumulative potential a_k:
 
     a_k = ρ_k m_k,    log G_0 = a_0,    log G_k = a_k − a_{k−1},    final:  λ r(x_K) − a_K
@@ -38,8 +38,8 @@ def _mean(m: Array, estimate: Array, seen: Array) -> Array:
     return m + (estimate - m) / (seen + 1)
 
 
-# "sum" is the running mean: a running sum would grow with the number of steps to more than the end can pay.
-# "terminal" pays nothing on the way, so that nothing is estimated there.
+# "sum" is the running mean: a running sum would grow with the number of steps beyond any reward.
+# "terminal" has no potential on the way, so that nothing is estimated there.
 POTENTIALS: dict[str, Statistic] = {"difference": _latest, "max": _largest, "sum": _mean, "terminal": _latest}
 
 
@@ -70,7 +70,7 @@ class AdaptiveRamp(eqx.Module):
     cap: Callable[[Array], Array]
 
     def __call__(self, progress: Array) -> Array:
-        """The most that may be paid."""
+        """The cap."""
         return self.cap(progress)
 
     def solved(self, log_weights: Array, statistics: Array, least: Array, most: Array) -> Array:
@@ -100,15 +100,15 @@ class AdaptiveRamp(eqx.Module):
 
 
 def adaptive_ramp(ess: Scalar = 0.9, cap: Callable[[Array], Array] = linear_ramp) -> AdaptiveRamp:
-    """A ramp that pays, at every step, as much as leaves the ESS at `ess` of its value without paying more.
+    """A ramp that rises, at every step, as far as the ESS stays at `ess` of its value without rising.
 
-    Without a cap everything would be paid at the first step, where all clean estimates agree and paying costs nothing
+    Without a cap it would reach 1 at the first step, where all clean estimates agree and a potential changes nothing
     yet. The ramp looks at the population, and Ẑ stays exactly unbiased: w e^{−a} is the weight without the reward for
     whatever a was chosen before the step is weighed.
 
     Args:
         ess: Share in (0, 1]; nearer 1 is slower. A leaf.
-        cap: The most that may be paid, over the progress from 0 to 1; linear by default.
+        cap: The largest ramp, over the progress from 0 to 1; linear by default.
 
     References: Kim, Kim and Park (2025) for tempered twists; Jasra et al. (2011) for bisection on the ESS.
     """

@@ -130,6 +130,7 @@ class Rejuvenated(Wrapped):
 def rejuvenated(
     model: Model,
     kernel: Callable[[Scalar], Kernel],
+    *,
     num_moves: int = 1,
     where: Lens | None = None,
     when: str = "resampled",
@@ -154,7 +155,7 @@ def rejuvenated(
         when: "resampled" moves after resamplings only: cheap, and exact where the times of resampling are fixed in
             advance (`systematic` or `within(systematic, ...)` without `adaptive`); else log Z has a bias of order 1/N.
             "always" moves before every step, resampled or not: exact for every N and every rule.
-        cost: (evaluations, jvps) of one step of the kernel, for the cost account.
+        cost: (evaluations, jvps) of one step of the kernel, for the cost in `info`.
         chunk: Particles per call.
 
     Returns:

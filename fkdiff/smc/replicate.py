@@ -28,7 +28,7 @@ from fkdiff.smc.estimate import Estimate
 from fkdiff.smc.expectation import expectation
 from fkdiff.smc.health import problems as problems_of_one
 from fkdiff.smc.model import Model
-from fkdiff.smc.resampling import Resampler
+from fkdiff.smc.resampling import ResampleFunction
 from fkdiff.smc.result import SMCResult
 from fkdiff.smc.run import unchecked
 from fkdiff.smc.weights import ess, log_mean_exp, normalized
@@ -142,7 +142,8 @@ def replicate(
     model: Model,
     grid: Array,
     num_particles: int = 1024,
-    resample: Resampler | None = None,
+    *,
+    resample: ResampleFunction | None = None,
     chunk: int | None = None,
     collect: Callable[..., Any] | None = None,
     on_nan: str = "error",

@@ -9,6 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from fkdiff.core import Array, PyTree
+from fkdiff.smc import health, saving
 
 
 class SMCInfo(eqx.Module):
@@ -79,15 +80,11 @@ class SMCResult(eqx.Module):
 
     def problems(self) -> tuple[list[str], list[str]]:
         """Sentences that forbid using the result, and sentences that ask for a second look."""
-        from fkdiff.smc.health import problems
-
-        return problems(self)
+        return health.problems(self)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes everything to one .npz file (arrays only), in one stroke: a crash leaves the old file or the new."""
-        from fkdiff.smc.saving import save
-
-        save(self, path)
+        saving.save(self, path)
 
     @staticmethod
     def load(path: str | os.PathLike) -> SMCResult:
@@ -96,14 +93,10 @@ class SMCResult(eqx.Module):
         Raises:
             FkdiffError: The file is missing, damaged, or not a result.
         """
-        from fkdiff.smc.saving import load
-
-        return load(path)
+        return saving.load(path, lambda info, **fields: SMCResult(info=SMCInfo(**info), **fields))
 
     def __repr__(self) -> str:
-        from fkdiff.smc.health import known, table
-
         batched = jnp.ndim(self.log_normalizer) > 0
-        return eqx.tree_pformat(self) if batched or not known(self) else table(self)
+        return eqx.tree_pformat(self) if batched or not health.known(self) else health.table(self)
 
     __str__ = __repr__

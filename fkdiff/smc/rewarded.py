@@ -220,7 +220,7 @@ def rewarded(
 
         model = fkdiff.smc.rewarded(fkdiff.correctors.anneal(pred, 2.0).feynman_kac(), reward)
 
-    The reward guides on the way, through an estimate of what the end will pay, and counts exactly at the end: the law
+    The reward guides on the way, through an estimate of its value at the end, and counts exactly at the end: the law
     is right at any number of steps, for every potential, ramp and estimate, and Ẑ is unbiased for every N if the
     model's is. The reward need not be differentiable, and may be −∞: on the way an estimate of −∞ counts as the median
     of the population's finite ones minus `depth`, at the end it is weight zero.
@@ -229,10 +229,10 @@ def rewarded(
         model: Any `Model`: a corrector's, a solver's chain, a posterior, tokens, another rewarded one.
         reward: `reward(x) -> scalar` in nats for ONE example, in the form of one row of `out.particles`; any JAX
             function or pytree. A Python function of a whole batch by `fkdiff.steering.host`, for `fkdiff.drive`.
-        ramp: `ramp(progress)`, the share of the reward paid so far; progress runs from 0 to 1 along the path. Or
+        ramp: ρ = `ramp(progress)`, with progress from 0 to 1 along the path. Or
             `fkdiff.steering.adaptive_ramp(ess)`: as fast as the ESS allows.
-        potential: What is paid on the way, ρ_k m_k. "difference": m_k = R_k; "max": the largest R so far; "sum": the
-            mean of all R so far; "terminal": nothing before the end. By default "difference", and "terminal" where the
+        potential: The statistic m in the cumulative potential ρ_k m_k. "difference": m_k = R_k; "max": the largest R so
+            far; "sum": the mean of all R so far; "terminal": no potential before the end. By default "difference", and "terminal" where the
             model's moves leave each of its laws invariant (`tempering`): there a reward belongs in the density, and a
             potential on the way adds noise (sd of log Z 0.171 with a ramp, 0.083 at the end, 0.028 in the density).
         strength: λ; a leaf.
@@ -274,6 +274,6 @@ def rewarded(
 
 
 def guided(model: Model, ramp: Callable[[Array], Array] | AdaptiveRamp) -> Rewarded:
-    """A model whose guidance carries a value of its own (`Model.value`), paid as it goes and settled at the end."""
+    """A model whose guidance carries a value of its own (`Model.value`) as the cumulative potential."""
     one = number("one", 1.0)
     return Rewarded(model, None, one, ramp, as_estimate("clean"), number("depth", DEPTH), "difference")

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from fkdiff.core import Array, Key, checkpoint_segments, enough_memory, one_key, scan
 from fkdiff.smc import arguments, engine
 from fkdiff.smc.model import Model
-from fkdiff.smc.resampling import Resampler
+from fkdiff.smc.resampling import ResampleFunction
 from fkdiff.smc.result import SMCResult
 from fkdiff.smc.weights import ess
 
@@ -22,7 +22,8 @@ def run_smc(
     model: Model,
     grid: Array,
     num_particles: int = 1024,
-    resample: Resampler | None = None,
+    *,
+    resample: ResampleFunction | None = None,
     chunk: int | None = None,
     collect: Callable[..., Any] | None = None,
     on_nan: str = "error",

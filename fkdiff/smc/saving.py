@@ -7,8 +7,9 @@ import os
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,9 @@ from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
 from fkdiff.core import PyTree
 from fkdiff.errors import FkdiffError, require
-from fkdiff.smc.result import SMCInfo, SMCResult
+
+if TYPE_CHECKING:
+    from fkdiff.smc.result import SMCResult
 
 FORMAT = "fkdiff.SMCResult.1"
 
@@ -56,8 +59,11 @@ def save(out: SMCResult, path: str | os.PathLike) -> None:
         raise
 
 
-def load(path: str | os.PathLike) -> SMCResult:
-    """Reads a result; trees of particles come back as nested dicts, lists and arrays. Arrays of objects are refused."""
+def load(path: str | os.PathLike, make: Callable[..., SMCResult]) -> SMCResult:
+    """Reads a result, put together by `make(scheme=…, info={…}, …)`. Arrays of objects are refused.
+
+    Trees of particles come back as nested dicts, lists and arrays.
+    """
     try:
         with open(path, "rb") as handle, np.load(handle) as file:
             header = json.loads(file["index"].tobytes())
@@ -69,7 +75,7 @@ def load(path: str | os.PathLike) -> SMCResult:
             dtype = jnp.dtype(entry["dtype"])
             root = _graft(root, entry["path"], jnp.asarray(array.view(dtype) if array.dtype != dtype else array))
         fields = {name: _lists(tree) for name, tree in root.items()}
-        return _whole(SMCResult(info=SMCInfo(**fields.pop("info")), scheme=str(header["scheme"]), **fields))
+        return _whole(make(scheme=str(header["scheme"]), **fields))
     except FileNotFoundError:
         raise FkdiffError(f"no result at {str(path)!r}; give the path of a file that out.save wrote.") from None
     except (

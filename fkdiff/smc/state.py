@@ -95,7 +95,7 @@ def record(state: SMCState, status: Array | int, concerned: Array) -> SMCState:
 
 
 def account(state: SMCState, info: MoveInfo) -> SMCState:
-    """Adds a move's constant to the normaliser and its cost to the account."""
+    """Adds a move's constant to the normaliser and its cost to the counts."""
     constant = jnp.asarray(info.log_constant, state.log_normalizer.dtype)
     total, compensation = compensated_add(state.log_normalizer, state.compensation, constant)
     evaluations = state.evaluations + jnp.asarray(info.evaluations, jnp.int32)

@@ -101,7 +101,7 @@ class Sweep(eqx.Module):
     grid: Array
     log_transition: Callable[..., Any] | None
     num_particles: int = eqx.field(static=True)
-    resample: str = eqx.field(static=True)
+    scheme: str = eqx.field(static=True)
     renew: str = eqx.field(static=True)
 
     def init(self, key: Key, position: Trajectory) -> ConditionalState:
@@ -184,7 +184,7 @@ class Sweep(eqx.Module):
         key = jax.random.fold_in(key, number)
         key_parent, key_others = jax.random.split(stream(key, Use.RESAMPLE))
         parent, chosen = self.parent(key_parent, particles, log_weights, held, t0, t1)
-        ancestors = RETAINING[self.resample](key_others, log_weights, parent)
+        ancestors = RETAINING[self.scheme](key_others, log_weights, parent)
         previous = self.model.refresh(stream(key, Use.REFRESH), take(particles, ancestors), t0)
         moved, increments, info = self.model.move(key, previous, jnp.zeros_like(log_weights), t0, t1)
         arguments.check_moved(particles, moved)

@@ -154,7 +154,7 @@ class Tempered(Model):
         return particles._replace(state=particles.state._replace(position=positions, evaluation=evaluation))
 
     def estimate(self, key: Key, particles: Walker, t: Array, num: int) -> PyTree:
-        """Where a particle stands is the best guess at where it ends; draws are copies of it."""
+        """Where a particle stands is the best estimate of where it ends; draws are copies of it."""
         positions = particles.state.position
         if num == 0:
             return positions

@@ -73,7 +73,7 @@ class Unadjusted(OneParticle):
         return particle.position
 
     def estimated(self, key: Key, particle: Walk, t: Array, num: int) -> PyTree:
-        """Where a particle stands is the best guess at where it ends; draws are copies of it."""
+        """Where a particle stands is the best estimate of where it ends; draws are copies of it."""
         if num == 0:
             return particle.position
         return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num, *leaf.shape)), particle.position)

@@ -1,4 +1,4 @@
-"""Value estimates: R_k, what the end will pay in nats, from where a particle is.
+"""Value estimates: R_k, the reward at the end in nats, as estimated from where a particle is.
 
 The best one is log E[e^{λ r(x_K)} | x_k]: with it, and the proposal that it asks for, all weights are equal. Any
 estimate leaves the law alone, random ones included.

@@ -1,7 +1,7 @@
 """Steering by rewards, which need no gradient: any stochastic solver's chain, any model, any reward.
 
 - `chain`: `chain(pred, solver)`: the steps of a solver as a model
-- `guidance`, `twisted`: how steps are bent towards what pays, with exact ratios
+- `guidance`, `twisted`: how steps are shifted towards high values, with exact ratios
 - `tokens`: the same for sequences of tokens
 - `rewards`: `combined`; `class_log_odds`, `ink_budget`: what a config may name
 - `best_of`: `best_of_n`: the baseline that follows no law

@@ -24,7 +24,7 @@ class Chain(OneParticle):
     Attributes:
         pred: The model.
         solver: Its stochastic solver.
-        guidance: How steps are bent.
+        guidance: How steps are shifted.
         reference: Mean and variance of the data.
         chunk: Particles per model call.
     """
@@ -135,7 +135,7 @@ def chain(
         pred: The model.
         solver: A stochastic solver (`ddim(eta=1)`, `euler(noise=1)`, `exponential()`): under a deterministic one copies
             made by resampling would never separate.
-        guidance: Bends the steps, with exact ratios in the weights; `fkdiff.steer(proposal="twisted")` and
+        guidance: Shifts the steps, with exact ratios in the weights; `fkdiff.steer(proposal="twisted")` and
             `fkdiff.inverse` make such chains. None: the solver's own steps, all weights 1.
         reference: Mean and variance of the data, at the start and for draws of the end.
         chunk: Particles per model call.

@@ -1,4 +1,4 @@
-"""`Guidance`: how the steps of a chain are bent towards what pays, with exact ratios.
+"""`Guidance`: how the steps of a chain are shifted towards high values, with exact ratios.
 
 It is the one thing that does not factor through a model's move: value, slope and prediction come from one pass.
 
@@ -91,7 +91,7 @@ class Unguided(Guidance):
 
 
 def shifted(key: Key, transition: Transition, slope: Array) -> tuple[Array, Array]:
-    """A draw x from M̃, and log M(x) − log M̃(x): a step of the solver, shifted towards what pays.
+    """A draw x from M̃, and log M(x) − log M̃(x): a step of the solver, shifted along a slope.
 
     The solver's step is M = N(mean, s² I). A shift by s² times a slope gives M̃ = N(mean + s² slope, s² I), and for
     x = mean + s² slope + s ξ

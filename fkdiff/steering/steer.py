@@ -40,7 +40,7 @@ def steer(
     """Draws from p_base · e^{strength · reward}, normalised, where p_base is what the solver (or the model) samples.
 
     `fkdiff.smc.rewarded(fkdiff.steering.chain(pred, solver), reward, …)`: the reward guides on the way, through an
-    estimate of what the end will pay, and counts exactly at the end. The law is right at any number of steps, for every
+    estimate of its value at the end, and counts exactly at the end. The law is right at any number of steps, for every
     potential, ramp, estimate and proposal, and Ẑ is unbiased. The reward need not be differentiable, and may be −∞.
 
     Args:
@@ -53,10 +53,10 @@ def steer(
         reward: `reward(x) -> scalar` in nats for ONE example, any JAX function or pytree; several by
             `fkdiff.steering.combined`. A Python function of a whole batch, of any kind, by `fkdiff.steering.host`: then
             `fkdiff.drive` runs the model.
-        ramp: `ramp(progress)`, the share of the reward paid so far; progress runs from 0 at t_min to 1 at t_max. Or
+        ramp: ρ = `ramp(progress)`, with progress from 0 at t_min to 1 at t_max. Or
             `fkdiff.steering.adaptive_ramp(ess)`: as fast as the ESS allows.
-        potential: What is paid on the way, ρ_k m_k. "difference" (the default of chains): m_k = R_k; "max": the largest
-            R so far; "sum": the mean of all R so far; "terminal": nothing before the end.
+        potential: The statistic m in the cumulative potential ρ_k m_k. "difference" (the default of chains): m_k = R_k;
+            "max": the largest R so far; "sum": the mean of all R so far; "terminal": no potential before the end.
         strength: λ; a leaf.
         estimate: R_k. "clean" (`clean_estimate()`), "draws" (`clean_draws(num)`), or `learned(value)`.
         intermediate: The former name of `estimate`.
@@ -110,7 +110,7 @@ def _named(potential: str) -> str:
 def _check_twisted(reward: Any, potential: str | None) -> None:
     require(
         potential in (None, "difference"),
-        f'proposal="twisted" follows the gradient of the present R, and potential="{potential}" pays another amount; '
+        f'proposal="twisted" follows the gradient of the present R, and potential="{potential}" uses another value; '
         'use potential="difference".',
     )
     require(

@@ -68,7 +68,9 @@ def populations(key, case: Case, engine: Any) -> tuple[fk.SMCResult, tuple[float
             error = fk.smc.log_normalizer_error(out)
             found = out, (float(out.log_normalizer), float(error.standard_error), bool(error.is_lower_bound))
         else:
-            many = fk.check(fk.replicate(key, engine.num_populations, model, times, engine.num_particles, resample=rule))
+            many = fk.check(
+                fk.replicate(key, engine.num_populations, model, times, engine.num_particles, resample=rule)
+            )
             evidence = many.evidence
             found = _pooled(many), (float(evidence.value), float(evidence.standard_error), False)
     return *found, [str(w.message) for w in caught if issubclass(w.category, FkdiffWarning)]

@@ -29,7 +29,7 @@ class Steering(RewardedTask):
     def _agree(self) -> Steering:
         if self.proposal == "twisted" and self.potential != "difference":
             raise ValueError(
-                f'task.proposal="twisted" follows the present promise and task.potential="{self.potential}" makes '
+                f'task.proposal="twisted" follows the present value and task.potential="{self.potential}" makes '
                 "another; use difference"
             )
         return self

@@ -45,7 +45,7 @@ class Text(Task):
     prompt: Annotated[str, Field(max_length=4096)] = ""
     beta: Positive = 1.0
     reward: Words | None = Words()
-    # How the reward is paid out; "terminal" pays nothing on the way, whatever the completions are.
+    # "terminal" has no potential on the way, whatever the completions are.
     potential: Literal["difference", "max", "sum", "terminal"] = "difference"
     completions: Annotated[int, Field(ge=1, le=256)] = 4  # of the text, for the reward on the way
     order: Literal["random", "left-to-right", "confidence"] = "random"

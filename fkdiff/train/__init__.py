@@ -6,7 +6,7 @@
 - `data`: what comes with scientific Python, and a person's own arrays, tables and pictures
 - `text`: characters as tokens, and Python's language reference as a corpus in three disjoint parts
 - `objectives`: what training minimises: matching losses, weightings, times, couplings, bridges, masked tokens
-- `value`: `fit_value`: what a reward will pay, learned from roll-outs, for `fkdiff.steering.learned`
+- `value`: `fit_value`: the value of a reward, learned from roll-outs, for `fkdiff.steering.learned`
 - `baselines`: the n-gram models that a text model must beat
 - `descent`: `fit`: a loss of one's own, for notebooks
 - `step`: one pure training step

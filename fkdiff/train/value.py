@@ -65,7 +65,7 @@ def fit_value(
     depth: int = 2,
     learning_rate: Scalar = 3e-3,
 ) -> Value:
-    """Learns what a reward will pay from plain roll-outs; pass it to `fkdiff.steer(estimate=learned(value))`.
+    """Learns the value of a reward from plain roll-outs; pass it to `fkdiff.steer(estimate=learned(value))`.
 
     A bad fit costs variance and never the law.
 
@@ -77,7 +77,7 @@ def fit_value(
         grid: The times that will be steered over.
         strength: λ, which the value has inside; steer with the same.
         num_rollouts: Chains; rewards that few of them find are learned badly.
-        num_steps: Steps of Adam, with cosine decay; too many of them memorise what single roll-outs happened to pay.
+        num_steps: Steps of Adam, with cosine decay; too many of them memorise single roll-outs.
         batch_size: Points (x_k, t_k) per step.
         width: Width of the network.
         depth: Residual blocks.

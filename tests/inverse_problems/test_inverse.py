@@ -145,7 +145,9 @@ def test_adapted_weights_flatten_as_steps_shrink():
     problem = Linear(*PROBLEMS["middle"])
     model = model_of(problem, "adapted", (problem.mean, problem.covariance))
     never = fk.smc.adaptive(fk.smc.systematic, 0.0)
-    spreads = [float(jnp.std(fk.run_smc(KEY, model, fk.grid(n, PATH), 1024, resample=never).log_weights)) for n in (32, 128)]
+    spreads = [
+        float(jnp.std(fk.run_smc(KEY, model, fk.grid(n, PATH), 1024, resample=never).log_weights)) for n in (32, 128)
+    ]
     print("sd of log-weights at 32 and 128 steps", spreads)
     assert spreads[1] <= 0.35 * spreads[0]
 

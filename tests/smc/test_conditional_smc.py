@@ -29,7 +29,7 @@ CASES = list(itertools.product(SCHEMES, ["trace", "ancestor", "backward"], [2, 3
     [case if case in FAST else pytest.param(*case, marks=pytest.mark.slow) for case in CASES],
 )
 def test_one_sweep_leaves_the_law_of_paths(resample, renew, num_particles):
-    info = chain.check_invariance(num_particles, resample=resample, renew=renew)
+    info = chain.check_invariance(num_particles, scheme=resample, renew=renew)
     renewed = np.asarray(info.renewed).mean(axis=0)
     # An invariance test passes for a kernel that never moves.
     assert renewed[-1] >= 0.25 * (num_particles - 1)
@@ -101,7 +101,7 @@ SYSTEMATIC_MUTANTS = {
 def test_wrong_conditional_systematic(monkeypatch, bug):
     monkeypatch.setitem(retained.RETAINING, "systematic", SYSTEMATIC_MUTANTS[bug])
     with rejected():
-        chain.check_invariance(3, resample="systematic")
+        chain.check_invariance(3, scheme="systematic")
 
 
 @pytest.mark.slow
@@ -173,7 +173,7 @@ def test_smoothing_law_of_a_linear_gaussian_chain(renew):
     paths = np.random.default_rng(3).multivariate_normal(mean, covariance, size=2**15)
     start = smc.Trajectory(jnp.asarray(paths, jnp.float32), jnp.zeros(len(paths)))
     density = None if renew == "trace" else chain.gaussian_log_transition
-    kernel = smc.conditional(model, grid, 4, "systematic", density, renew)
+    kernel = smc.conditional(model, grid, 4, scheme="systematic", log_transition=density, renew=renew)
     after, info = chain.sweeps(kernel, start, 4)
     chain.check_gaussian(after.particles, mean, covariance)
     renewed = np.asarray(info.renewed).mean(axis=0)
@@ -187,7 +187,7 @@ def test_smoothing_law_of_a_linear_gaussian_chain(renew):
 def test_a_wrong_start_is_forgotten():
     model, grid = chain.gaussian_model(5)
     start = smc.Trajectory(jnp.full((2**13, 6), 4.0), jnp.zeros(2**13))
-    kernel = smc.conditional(model, grid, 8, "systematic", chain.gaussian_log_transition)
+    kernel = smc.conditional(model, grid, 8, scheme="systematic", log_transition=chain.gaussian_log_transition)
     mean, covariance = chain.smoothing(5)
     with pytest.raises(AssertionError, match="off by"):
         chain.check_gaussian(chain.sweeps(kernel, start, 5)[0].particles, mean, covariance)
@@ -204,7 +204,7 @@ def test_ancestor_sampling_renews_the_early_path():
     share, memory = {}, {}
     for renew in ("trace", "ancestor", "backward"):
         density = None if renew == "trace" else chain.gaussian_log_transition
-        kernel = smc.conditional(model, grid, 5, "multinomial", density, renew)
+        kernel = smc.conditional(model, grid, 5, scheme="multinomial", log_transition=density, renew=renew)
         after, info = chain.sweeps(kernel, start, 4)
         share[renew] = float(np.asarray(info.renewed)[:, 0].mean())
         memory[renew] = float(np.corrcoef(paths[:, 0], after.particles[:, 0])[0, 1])
@@ -229,7 +229,7 @@ def test_steered_trajectories_agree_with_weighted_plain_draws():
     truth = (w @ plain) / w.sum()
     floor = np.sqrt(np.sum((w * (plain - truth)) ** 2)) / w.sum()
     model = fk.steer(pred, solver, reward)
-    kernel = smc.conditional(model, grid, 4, "systematic")
+    kernel = smc.conditional(model, grid, 4, scheme="systematic")
     burn, kept = 20, 60
 
     @jax.jit
@@ -306,7 +306,7 @@ MODEL = chain.CHAIN
         ),
         ({"num_particles": 1}, "num_particles=1 must be a whole number of at least 2"),
         ({"grid": [1.0, 0.0]}, "grid must increase strictly"),
-        ({"resample": "systemtic"}, 'resample="systemtic" is not one of multinomial, systematic; did you mean'),
+        ({"scheme": "systemtic"}, 'scheme="systemtic" is not one of multinomial, systematic; did you mean'),
         ({"renew": "ancestor"}, r'renew="ancestor" draws new ancestors by the density of propose; pass log_transition'),
         ({"renew": "forward"}, 'renew="forward" is not one of trace, ancestor, backward'),
         ({"log_transition": 3}, "log_transition=3 is not a function"),

@@ -27,7 +27,9 @@ def summaries(keys, threshold, sharpness):
     """log Ẑ, V and the mean with its error, for runs under three schemes."""
 
     def one(key, resampler):
-        out = smc.run_smc(key, walks.model(sharpness, 0.6), GRID, NUM_PARTICLES, resample=smc.adaptive(resampler, threshold))
+        out = smc.run_smc(
+            key, walks.model(sharpness, 0.6), GRID, NUM_PARTICLES, resample=smc.adaptive(resampler, threshold)
+        )
         mean = smc.expectation(out, lambda x: x[0])
         return out.log_normalizer, evidence.relative_variance(out), mean.value, mean.standard_error
 

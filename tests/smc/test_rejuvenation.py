@@ -239,7 +239,11 @@ def test_chunk_changes_no_bit():
     kernel = lambda t: random_walk(lambda x: -0.5 * jnp.sum(x**2), 0.3)  # noqa: E731
     runs = [
         smc.run_smc(
-            KEY, smc.rejuvenated(model, kernel, num_moves=2, chunk=chunk), walks.GRID, 64, resample=smc.adaptive(smc.systematic, 0.9)
+            KEY,
+            smc.rejuvenated(model, kernel, num_moves=2, chunk=chunk),
+            walks.GRID,
+            64,
+            resample=smc.adaptive(smc.systematic, 0.9),
         )
         for chunk in (None, 7)
     ]

@@ -101,7 +101,7 @@ def ramps_of(model, key, particles, rule):
 @pytest.mark.slow
 def test_an_adaptive_ramp_is_exactly_unbiased():
     """Three particles, resampled at every step, a ramp that truly varies: E Ẑ = Z within 0.3 %."""
-    model = smc.rewarded(source(), table(REWARD), smc.adaptive_ramp(0.9, lambda s: 1.0 + 0 * s))
+    model = smc.rewarded(source(), table(REWARD), ramp=smc.adaptive_ramp(0.9, lambda s: 1.0 + 0 * s))
     rule = chain.when(smc.multinomial, 2.0)
     seen = np.array([ramps_of(model, jax.random.key(k), 3, rule) for k in range(20)])
     assert seen[:, :2].std(axis=0).min() > 0.05
@@ -134,7 +134,7 @@ def test_killing_on_the_way_is_seen(monkeypatch):
 @pytest.mark.slow
 def test_two_rewards_are_their_sum():
     second = np.array([-0.3, 0.5, 0.1])
-    model = smc.rewarded(smc.rewarded(source(), table(REWARD)), table(second), smc.adaptive_ramp(0.8))
+    model = smc.rewarded(smc.rewarded(source(), table(REWARD)), table(second), ramp=smc.adaptive_ramp(0.8))
     check_mean(model, chain.when(smc.systematic, 0.9), float(chain.exact() @ np.exp(REWARD + second)))
 
 

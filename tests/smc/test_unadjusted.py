@@ -28,7 +28,9 @@ def model(step_size):
 
 def evidences(step_size, num_steps, count=2**15):
     """Ẑ/Z of single particles: independent, and bounded in practice by large steps of an easy problem."""
-    out = smc.run_smc(jax.random.key(0), model(step_size), jnp.linspace(0.0, 1.0, num_steps + 1), count, resample=smc.never)
+    out = smc.run_smc(
+        jax.random.key(0), model(step_size), jnp.linspace(0.0, 1.0, num_steps + 1), count, resample=smc.never
+    )
     return np.exp(np.asarray(out.log_weights, np.float64) - EXACT)
 
 
@@ -67,7 +69,9 @@ def test_wrong_weights_are_seen(monkeypatch, bug):
 def test_one_step_is_that_of_numpy():
     """Weights of one move, against the formula in NumPy with the same noise."""
     h, t = 0.3, 0.4
-    out = smc.run_smc(jax.random.key(1), model(h), jnp.array([0.0, t]), 64, resample=smc.never, collect=lambda x, w, t: x)
+    out = smc.run_smc(
+        jax.random.key(1), model(h), jnp.array([0.0, t]), 64, resample=smc.never, collect=lambda x, w, t: x
+    )
     before, after = np.asarray(out.collected)
 
     def log_gamma(x, temperature):

@@ -38,7 +38,9 @@ def test_constant_moves_the_evidence_and_nothing_else():
 
     def run(constant):
         model = fk.steer(pred, solver, lambda x: 0.6 * x[0] + constant)
-        return fk.run_smc(jax.random.key(3), model, fk.grid(6, path), 256, resample=fk.smc.adaptive(fk.smc.systematic, 0.95))
+        return fk.run_smc(
+            jax.random.key(3), model, fk.grid(6, path), 256, resample=fk.smc.adaptive(fk.smc.systematic, 0.95)
+        )
 
     here, there = run(0.0), run(5.0)
     assert int(here.info.resamplings) > 0
@@ -105,8 +107,8 @@ def test_potentials_add_up_to_the_reward(potential):
     model = fk.smc.rewarded(
         fk.smc.Population(None, None, time_range=(jnp.zeros(()), jnp.float32(3.0))),
         lambda x: x[0],
-        lambda progress: jnp.interp(progress, jnp.linspace(0.0, 1.0, 4), ramps),
-        potential,
+        ramp=lambda progress: jnp.interp(progress, jnp.linspace(0.0, 1.0, 4), ramps),
+        potential=potential,
     )
     zero = jnp.zeros(2)
     particles, total = Carrying(zero, zero, zero, zero, zero), zero
