@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 import fkdiff as fk
 from benchmarks.common import arguments, golden, save, table
-from fkdiff.smc.estimate import Estimate
+from fkdiff.smc.results.estimate import Estimate
 
 GROUP, PILOT = 5, 1024
 METHODS = {

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 import fkdiff as fk
 from benchmarks.common import arguments, save, table
-from fkdiff.evaluate.ngram import pydoc_ngram
+from fkdiff.evaluate._ngram import pydoc_ngram
 from fkdiff.evaluate.words import pydoc_word_share
 from fkdiff.train.text import MASK, decode
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
-def attach(package: str, names: dict[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` for a package.
+def attach(package: str, names: dict[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """`__getattr__`, `__dir__` and `__all__` for a package; completion and `help` show `__all__`, and no modules.
 
     Args:
         package: The package's `__name__`.
@@ -24,7 +26,19 @@ def attach(package: str, names: dict[str, str]) -> tuple[Callable[[str], Any], C
         found = importlib.import_module(module)
         return getattr(found, attribute) if attribute else found
 
-    return __getattr__, lambda: sorted(names)
+    shown = sorted(name for name, place in names.items() if not place.endswith(":"))
+    return __getattr__, lambda: sorted(names), shown
+
+
+def stub_names(file: str) -> dict[str, str]:
+    """What a package's `__init__.pyi` imports, as `attach` takes it: type checkers and `attach` read one list."""
+    names = {}
+    for node in ast.parse(Path(file).with_suffix(".pyi").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                whole = node.module == "fkdiff"
+                names[alias.name] = f"fkdiff.{alias.name}:" if whole else f"{node.module}:{alias.name}"
+    return names
 
 
 def renamed(package: str, names: dict[str, str]) -> Callable[[str], Any]:

@@ -16,39 +16,25 @@
 - `checking`: `check`, the host boundary where a status becomes an exception or a warning
 """
 
-from fkdiff.core.arguments import chunk_size as chunk_size
-from fkdiff.core.arguments import expect as expect
-from fkdiff.core.arguments import number as number
-from fkdiff.core.arguments import one_key as one_key
-from fkdiff.core.arguments import times_of as times_of
-from fkdiff.core.arguments import whole as whole
-from fkdiff.core.checking import check as check
-from fkdiff.core.concrete import concrete as concrete
-from fkdiff.core.concrete import traced as traced
-from fkdiff.core.density import Evaluation as Evaluation
-from fkdiff.core.density import LogDensity as LogDensity
-from fkdiff.core.density import log_density as log_density
-from fkdiff.core.keys import particle_keys as particle_keys
-from fkdiff.core.keys import stream as stream
-from fkdiff.core.memory import enough_memory as enough_memory
-from fkdiff.core.refusal import refused as refused
-from fkdiff.core.rewards import scalar_reward as scalar_reward
-from fkdiff.core.scans import checkpoint_segments as checkpoint_segments
-from fkdiff.core.scans import scan as scan
-from fkdiff.core.status import Status as Status
-from fkdiff.core.status import worst as worst
-from fkdiff.core.trees import chunked_vmap as chunked_vmap
-from fkdiff.core.trees import mix as mix
-from fkdiff.core.trees import select as select
-from fkdiff.core.trees import take as take
-from fkdiff.core.types import Array as Array
-from fkdiff.core.types import Kernel as Kernel
-from fkdiff.core.types import Key as Key
-from fkdiff.core.types import PyTree as PyTree
-from fkdiff.core.types import Scalar as Scalar
-from fkdiff.core.types import Transition as Transition
-from fkdiff.core.types import acceptance_of as acceptance_of
-from fkdiff.errors import FkdiffError as FkdiffError
-from fkdiff.errors import FkdiffWarning as FkdiffWarning
-from fkdiff.errors import choose as choose
-from fkdiff.errors import require as require
+from fkdiff.core._concrete import concrete, traced
+from fkdiff.core.arguments import chunk_size, expect, number, one_key, times_of, whole
+from fkdiff.core.checking import check
+from fkdiff.core.density import Evaluation, LogDensity, log_density
+from fkdiff.core.keys import particle_keys, stream
+from fkdiff.core.memory import enough_memory
+from fkdiff.core.refusal import refused
+from fkdiff.core.rewards import scalar_reward
+from fkdiff.core.scans import checkpoint_segments, scan
+from fkdiff.core.status import Status, worst
+from fkdiff.core.trees import chunked_vmap, mix, select, take
+from fkdiff.core.types import Array, Kernel, Key, PyTree, Scalar, Transition, acceptance_of
+from fkdiff.errors import FkdiffError, FkdiffWarning, choose, require
+
+__all__ = [
+    "acceptance_of", "Array", "check", "checkpoint_segments", "choose", "chunk_size", "chunked_vmap", "concrete",
+    "enough_memory", "Evaluation", "expect", "FkdiffError", "FkdiffWarning", "Kernel", "Key", "log_density",
+    "LogDensity", "mix", "number", "one_key", "particle_keys", "PyTree", "refused", "require", "Scalar",
+    "scalar_reward", "scan", "select", "Status", "stream", "take", "times_of", "traced", "Transition", "whole",
+    "worst",
+]  # fmt: skip
+__dir__ = __all__.copy  # completion shows these, and no modules

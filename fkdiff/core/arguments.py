@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core.concrete import concrete, traced
+from fkdiff.core._concrete import concrete, traced
 from fkdiff.core.types import Array, Key, Scalar
 from fkdiff.errors import FkdiffError, require
 

@@ -19,16 +19,18 @@ from which the velocity u and the weight rate g follow by one formula, never typ
 - `witness`: `witness`: what points from elsewhere would weigh: the search for modes that a run has missed
 """
 
-from fkdiff.correctors.finite import finite_steps as finite_steps
-from fkdiff.correctors.population import Corrector as Corrector
-from fkdiff.correctors.rules import anneal as anneal
-from fkdiff.correctors.rules import guidance as guidance
-from fkdiff.correctors.rules import product as product
-from fkdiff.correctors.rules import tilt as tilt
-from fkdiff.correctors.tilts import Tilt as Tilt
-from fkdiff.correctors.weighted_sde import WeightedSDE as WeightedSDE
-from fkdiff.correctors.witness import Witnesses as Witnesses
-from fkdiff.correctors.witness import witness as witness
+from fkdiff.correctors._witness import Witnesses, witness
+from fkdiff.correctors.finite import finite_steps
+from fkdiff.correctors.population import Corrector
+from fkdiff.correctors.rules import anneal, guidance, product, tilt
+from fkdiff.correctors.tilts import Tilt
+from fkdiff.correctors.weighted_sde import WeightedSDE
 from fkdiff.lazy import renamed
+
+__all__ = [
+    "anneal", "Corrector", "finite_steps", "guidance", "product", "Tilt", "tilt", "WeightedSDE", "witness",
+    "Witnesses",
+]  # fmt: skip
+__dir__ = __all__.copy  # completion shows these, and no modules
 
 __getattr__ = renamed(__name__, {"freeze": "fkdiff.smc:freeze"})

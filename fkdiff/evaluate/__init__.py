@@ -10,20 +10,16 @@
 - `words`: `word_share`: a reward in nats, the share of words that are on a list
 """
 
-from fkdiff.evaluate.density import Bits as Bits
-from fkdiff.evaluate.density import bits_per_dim as bits_per_dim
-from fkdiff.evaluate.distances import frechet as frechet
-from fkdiff.evaluate.judge import Judge as Judge
-from fkdiff.evaluate.judge import Verdict as Verdict
-from fkdiff.evaluate.judge import digit_judge as digit_judge
-from fkdiff.evaluate.judge import digit_reward as digit_reward
-from fkdiff.evaluate.ngram import NGram as NGram
-from fkdiff.evaluate.ngram import ngram as ngram
-from fkdiff.evaluate.ngram import pydoc_ngram as pydoc_ngram
-from fkdiff.evaluate.quality import evaluate_run as evaluate_run
-from fkdiff.evaluate.two_samples import c2st as c2st
-from fkdiff.evaluate.two_samples import overlap as overlap
-from fkdiff.evaluate.words import WordShare as WordShare
-from fkdiff.evaluate.words import pydoc_word_share as pydoc_word_share
-from fkdiff.evaluate.words import word_list as word_list
-from fkdiff.evaluate.words import word_share as word_share
+from fkdiff.evaluate._ngram import NGram, ngram, pydoc_ngram
+from fkdiff.evaluate.density import Bits, bits_per_dim
+from fkdiff.evaluate.distances import frechet
+from fkdiff.evaluate.judge import Judge, Verdict, digit_judge, digit_reward
+from fkdiff.evaluate.quality import evaluate_run
+from fkdiff.evaluate.two_samples import c2st, overlap
+from fkdiff.evaluate.words import WordShare, pydoc_word_share, word_list, word_share
+
+__all__ = [
+    "Bits", "bits_per_dim", "c2st", "digit_judge", "digit_reward", "evaluate_run", "frechet", "Judge", "NGram",
+    "ngram", "overlap", "pydoc_ngram", "pydoc_word_share", "Verdict", "word_list", "word_share", "WordShare",
+]  # fmt: skip
+__dir__ = __all__.copy  # completion shows these, and no modules

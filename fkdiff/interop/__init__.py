@@ -7,9 +7,10 @@
 - `outside`: how an outside function is called, and what is said when it does not fit
 """
 
-from fkdiff.interop.blackjax import SamplingAlgorithm as SamplingAlgorithm
-from fkdiff.interop.blackjax import from_blackjax as from_blackjax
-from fkdiff.interop.blackjax import to_blackjax as to_blackjax
-from fkdiff.interop.ddpm import ddpm as ddpm
-from fkdiff.interop.edm import edm as edm
-from fkdiff.interop.flow import flow as flow
+from fkdiff.interop._ddpm import ddpm
+from fkdiff.interop._edm import edm
+from fkdiff.interop._flow import flow
+from fkdiff.interop.blackjax import SamplingAlgorithm, from_blackjax, to_blackjax
+
+__all__ = ["ddpm", "edm", "flow", "from_blackjax", "SamplingAlgorithm", "to_blackjax"]
+__dir__ = __all__.copy  # completion shows these, and no modules

@@ -8,11 +8,9 @@
 - `posterior`: `inverse(pred, solver, operator, observation, noise)`: a rewarded, guided chain
 """
 
-from fkdiff.inverse_problems.operators import LinearOperator as LinearOperator
-from fkdiff.inverse_problems.operators import blur as blur
-from fkdiff.inverse_problems.operators import downsample as downsample
-from fkdiff.inverse_problems.operators import mask as mask
-from fkdiff.inverse_problems.operators import matrix as matrix
-from fkdiff.inverse_problems.posterior import GUIDANCE as GUIDANCE
-from fkdiff.inverse_problems.posterior import inverse as inverse
-from fkdiff.inverse_problems.problem import Likelihood as Likelihood
+from fkdiff.inverse_problems.operators import LinearOperator, blur, downsample, mask, matrix
+from fkdiff.inverse_problems.posterior import GUIDANCE, inverse
+from fkdiff.inverse_problems.problem import Likelihood
+
+__all__ = ["blur", "downsample", "GUIDANCE", "inverse", "Likelihood", "LinearOperator", "mask", "matrix"]
+__dir__ = __all__.copy  # completion shows these, and no modules

@@ -24,7 +24,7 @@ from fkdiff.inverse_problems.problem import Problem
 from fkdiff.inverse_problems.towards import Towards
 from fkdiff.paths import Path
 from fkdiff.solvers import State, arrive
-from fkdiff.steering.chain import Chain
+from fkdiff.steering._chain import Chain
 from fkdiff.steering.guidance import Guided
 
 

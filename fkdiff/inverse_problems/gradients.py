@@ -25,7 +25,7 @@ from fkdiff.inverse_problems.problem import Problem
 from fkdiff.inverse_problems.towards import Towards
 from fkdiff.paths import Path
 from fkdiff.solvers import State, arrive
-from fkdiff.steering.chain import Chain
+from fkdiff.steering._chain import Chain
 from fkdiff.steering.guidance import Guided, shifted
 
 # push(direction) is the Jacobian of the estimate of x_K times a direction, both of the shape of one example.

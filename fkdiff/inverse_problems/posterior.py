@@ -15,10 +15,10 @@ from fkdiff.inverse_problems.operators import LinearOperator
 from fkdiff.inverse_problems.problem import Likelihood, Problem
 from fkdiff.prediction import Predictor
 from fkdiff.smc import Model, Rewarded, rewarded
-from fkdiff.smc.rewarded import guided
+from fkdiff.smc.combinators._rewarded import guided
 from fkdiff.solvers import Solver
 from fkdiff.solvers.base import check_model, check_score, check_stochastic
-from fkdiff.steering.chain import chain
+from fkdiff.steering._chain import chain
 from fkdiff.steering.guidance import Guidance
 
 GUIDANCE: dict[str, Callable[[Problem], Guidance]] = {"adapted": Adapted, "pigdm": Pigdm, "tmpd": Tmpd, "dps": Dps}
@@ -43,7 +43,7 @@ def inverse(
     """Draws from the posterior p_base(x) N(y; A x, noise² I)/p(y), where p_base is what the solver samples.
 
     The law is right at any number of steps for every proposal and reference; they move variance alone. With log G_0 =
-    log ψ_0 and log G_k = log ψ_k − log ψ_{k−1} + log M_k − log M̃_k, the last one is log N(y; A x_K, noise² I) − log ψ_K.
+    log ψ_0 and log G_k = log ψ_k − log ψ_{k−1} + log M_k − log M̃_k, the last is log N(y; A x_K, noise² I) − log ψ_K.
 
     Args:
         pred: The model; or any `fkdiff.smc.Model` with `solver=None`, whose law then takes the place of p_base: it

@@ -6,7 +6,7 @@ import equinox as eqx
 
 from fkdiff.core import Array
 from fkdiff.inverse_problems.problem import Problem
-from fkdiff.steering.chain import Chain
+from fkdiff.steering._chain import Chain
 from fkdiff.steering.guidance import Guidance
 
 

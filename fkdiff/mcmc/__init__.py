@@ -29,35 +29,30 @@ Around them:
 - `metric`, `states`, `noise`, `trees`: what the kernels share
 """
 
-from fkdiff.mcmc.adaptation import Adaptation as Adaptation
-from fkdiff.mcmc.adaptation import dual_averaging as dual_averaging
-from fkdiff.mcmc.alternate import AlternateInfo as AlternateInfo
-from fkdiff.mcmc.alternate import alternate as alternate
-from fkdiff.mcmc.annealed_langevin import AnnealedState as AnnealedState
-from fkdiff.mcmc.annealed_langevin import annealed_langevin as annealed_langevin
-from fkdiff.mcmc.chain import Chain as Chain
-from fkdiff.mcmc.chain import run_chain as run_chain
-from fkdiff.mcmc.hmc import hmc as hmc
-from fkdiff.mcmc.hmc import leapfrog as leapfrog
-from fkdiff.mcmc.mala import mala as mala
-from fkdiff.mcmc.mass import mass_from_population as mass_from_population
-from fkdiff.mcmc.mass import mass_from_window as mass_from_window
-from fkdiff.mcmc.metric import Metric as Metric
-from fkdiff.mcmc.metric import metric as metric
-from fkdiff.mcmc.myula import myula as myula
-from fkdiff.mcmc.myula import soft_threshold as soft_threshold
-from fkdiff.mcmc.parallel_tempering import Ladder as Ladder
-from fkdiff.mcmc.parallel_tempering import LadderInfo as LadderInfo
-from fkdiff.mcmc.parallel_tempering import parallel_tempering as parallel_tempering
-from fkdiff.mcmc.random_walk import random_walk as random_walk
-from fkdiff.mcmc.randomized_midpoint import randomized_midpoint as randomized_midpoint
-from fkdiff.mcmc.state_dependent import state_dependent as state_dependent
-from fkdiff.mcmc.states import Info as Info
-from fkdiff.mcmc.states import State as State
-from fkdiff.mcmc.states import UnadjustedInfo as UnadjustedInfo
-from fkdiff.mcmc.ula import ula as ula
-from fkdiff.mcmc.underdamped import KineticState as KineticState
-from fkdiff.mcmc.underdamped import underdamped as underdamped
+from fkdiff.mcmc._alternate import AlternateInfo, alternate
+from fkdiff.mcmc._annealed_langevin import AnnealedState, annealed_langevin
+from fkdiff.mcmc._hmc import hmc, leapfrog
+from fkdiff.mcmc._mala import mala
+from fkdiff.mcmc._metric import Metric, metric
+from fkdiff.mcmc._myula import myula, soft_threshold
+from fkdiff.mcmc._parallel_tempering import Ladder, LadderInfo, parallel_tempering
+from fkdiff.mcmc._random_walk import random_walk
+from fkdiff.mcmc._randomized_midpoint import randomized_midpoint
+from fkdiff.mcmc._state_dependent import state_dependent
+from fkdiff.mcmc._ula import ula
+from fkdiff.mcmc._underdamped import KineticState, underdamped
+from fkdiff.mcmc.adaptation import Adaptation, dual_averaging
+from fkdiff.mcmc.chain import Chain, run_chain
+from fkdiff.mcmc.mass import mass_from_population, mass_from_window
+from fkdiff.mcmc.states import Info, State, UnadjustedInfo
+
+__all__ = [
+    "Adaptation", "alternate", "AlternateInfo", "annealed_langevin", "AnnealedState", "Chain", "dual_averaging",
+    "hmc", "Info", "KineticState", "Ladder", "LadderInfo", "leapfrog", "mala", "mass_from_population",
+    "mass_from_window", "Metric", "metric", "myula", "parallel_tempering", "random_walk", "randomized_midpoint",
+    "run_chain", "soft_threshold", "State", "state_dependent", "ula", "UnadjustedInfo", "underdamped",
+]  # fmt: skip
+__dir__ = __all__.copy  # completion shows these, and no modules
 
 
 def __getattr__(name: str) -> type[Adaptation]:

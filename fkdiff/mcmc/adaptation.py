@@ -23,7 +23,7 @@ from fkdiff.core import (
     stream,
     whole,
 )
-from fkdiff.core.concrete import concrete
+from fkdiff.core._concrete import concrete
 from fkdiff.core.keys import Use
 from fkdiff.mcmc.states import real_position, step_length
 from fkdiff.mcmc.trees import described

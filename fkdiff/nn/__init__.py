@@ -12,10 +12,12 @@ Modules own parameters and nothing else: no random state, no caches, so they cro
 in calls that are given a key.
 """
 
-from fkdiff.nn.dit import DiT as DiT
-from fkdiff.nn.embedding import Conditioning as Conditioning
-from fkdiff.nn.functional import ModuleApply as ModuleApply
-from fkdiff.nn.functional import functional as functional
-from fkdiff.nn.mlp import MLP as MLP
-from fkdiff.nn.transformer import Transformer as Transformer
-from fkdiff.nn.unet import UNet as UNet
+from fkdiff.nn._functional import ModuleApply, functional
+from fkdiff.nn.dit import DiT
+from fkdiff.nn.embedding import Conditioning
+from fkdiff.nn.mlp import MLP
+from fkdiff.nn.transformer import Transformer
+from fkdiff.nn.unet import UNet
+
+__all__ = ["Conditioning", "DiT", "functional", "MLP", "ModuleApply", "Transformer", "UNet"]
+__dir__ = __all__.copy  # completion shows these, and no modules

@@ -7,12 +7,14 @@
 - `grids`: `grid`
 """
 
-from fkdiff.paths.base import Path as Path
-from fkdiff.paths.grids import grid as grid
-from fkdiff.paths.interpolants import interpolant as interpolant
-from fkdiff.paths.schedules import cosine as cosine
-from fkdiff.paths.schedules import linear as linear
-from fkdiff.paths.schedules import variance_exploding as variance_exploding
-from fkdiff.paths.schedules import variance_preserving as variance_preserving
-from fkdiff.paths.tables import from_alphas_cumprod as from_alphas_cumprod
-from fkdiff.paths.tables import from_sigmas as from_sigmas
+from fkdiff.paths.base import Path
+from fkdiff.paths.grids import grid
+from fkdiff.paths.interpolants import interpolant
+from fkdiff.paths.schedules import cosine, linear, variance_exploding, variance_preserving
+from fkdiff.paths.tables import from_alphas_cumprod, from_sigmas
+
+__all__ = [
+    "cosine", "from_alphas_cumprod", "from_sigmas", "grid", "interpolant", "linear", "Path", "variance_exploding",
+    "variance_preserving",
+]  # fmt: skip
+__dir__ = __all__.copy  # completion shows these, and no modules

@@ -6,10 +6,11 @@
 - `guidance`: `guide`: classifier-free guidance, plain and limited to an interval; Predictor → Predictor
 """
 
-from fkdiff.core import scalar_reward as scalar_reward
-from fkdiff.prediction.bridge import Bridge as Bridge
-from fkdiff.prediction.guidance import guide as guide
-from fkdiff.prediction.parameterization import KINDS as KINDS
-from fkdiff.prediction.parameterization import Parameterization as Parameterization
-from fkdiff.prediction.predictor import Prediction as Prediction
-from fkdiff.prediction.predictor import Predictor as Predictor
+from fkdiff.core import scalar_reward
+from fkdiff.prediction.bridge import Bridge
+from fkdiff.prediction.guidance import guide
+from fkdiff.prediction.parameterization import KINDS, Parameterization
+from fkdiff.prediction.predictor import Prediction, Predictor
+
+__all__ = ["Bridge", "guide", "KINDS", "Parameterization", "Prediction", "Predictor", "scalar_reward"]
+__dir__ = __all__.copy  # completion shows these, and no modules

@@ -11,7 +11,7 @@ import numpy as np
 
 from fkdiff.core import Array, PyTree, chunk_size, concrete, expect, require, times_of, whole
 from fkdiff.smc.model import SLACK, Model
-from fkdiff.smc.resampling import ResampleFunction, Resampler, adaptive, as_resampler, systematic
+from fkdiff.smc.resamplers.resampling import ResampleFunction, Resampler, adaptive, as_resampler, systematic
 
 
 def check_choice(on_nan: str) -> str:

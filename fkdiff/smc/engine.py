@@ -29,8 +29,8 @@ from fkdiff.core import Array, Key, PyTree, Status, mix, stream, take, worst
 from fkdiff.core.keys import Use
 from fkdiff.smc import arguments
 from fkdiff.smc.model import Model, MoveInfo
-from fkdiff.smc.resampling import Resampler, as_resampler, systematic
-from fkdiff.smc.result import SMCInfo, SMCResult
+from fkdiff.smc.resamplers.resampling import Resampler, as_resampler, systematic
+from fkdiff.smc.results.result import SMCInfo, SMCResult
 from fkdiff.smc.state import SMCState, StepInfo, account, holds_nan, record, weigh
 from fkdiff.smc.weights import compensated_add, ess, log_mean_exp, spread
 

@@ -140,8 +140,8 @@ class FeynmanKac(OneParticle):
         jvps: Jacobian-vector products in the same, for the cost in `info`.
         time_range: (start, end) where the model lives in time: `initial` draws at `start`, so a grid must begin there,
             and end no later than `end`. None where times mean nothing to the model.
-        estimate: `estimate(key, particle, t) -> example`, a draw or an estimate of where the particle will end, in the form
-            of what `extract` gives; `fkdiff.smc.rewarded` asks for it.
+        estimate: `estimate(key, particle, t) -> example`, a draw or an estimate of where the particle will end, in the
+            form of what `extract` gives; `fkdiff.smc.rewarded` asks for it.
         chunk: Particles per call.
     """
 

@@ -7,13 +7,14 @@
 - `likelihood`: `log_prob`: the log-density of its samples
 """
 
-from fkdiff.solvers.base import Solver as Solver
-from fkdiff.solvers.base import State as State
-from fkdiff.solvers.base import arrive as arrive
-from fkdiff.solvers.ddim import ddim as ddim
-from fkdiff.solvers.dpmpp import dpmpp_2m as dpmpp_2m
-from fkdiff.solvers.euler import euler as euler
-from fkdiff.solvers.exponential import exponential as exponential
-from fkdiff.solvers.heun import heun as heun
-from fkdiff.solvers.integrate import integrate as integrate
-from fkdiff.solvers.likelihood import log_prob as log_prob
+from fkdiff.solvers._ddim import ddim
+from fkdiff.solvers._euler import euler
+from fkdiff.solvers._exponential import exponential
+from fkdiff.solvers._heun import heun
+from fkdiff.solvers._integrate import integrate
+from fkdiff.solvers.base import Solver, State, arrive
+from fkdiff.solvers.dpmpp import dpmpp_2m
+from fkdiff.solvers.likelihood import log_prob
+
+__all__ = ["arrive", "ddim", "dpmpp_2m", "euler", "exponential", "heun", "integrate", "log_prob", "Solver", "State"]
+__dir__ = __all__.copy  # completion shows these, and no modules

@@ -11,20 +11,20 @@ Value estimates, ramps, potentials and host rewards are those of `fkdiff.smc.rew
 """
 
 from fkdiff.lazy import renamed
-from fkdiff.smc.host import host as host
-from fkdiff.smc.potentials import POTENTIALS as POTENTIALS
-from fkdiff.smc.potentials import adaptive_ramp as adaptive_ramp
-from fkdiff.smc.values import clean_draws as clean_draws
-from fkdiff.smc.values import clean_estimate as clean_estimate
-from fkdiff.smc.values import learned as learned
-from fkdiff.steering.best_of import best_of_n as best_of_n
-from fkdiff.steering.chain import Chain as Chain
-from fkdiff.steering.chain import chain as chain
-from fkdiff.steering.guidance import Guidance as Guidance
-from fkdiff.steering.rewards import class_log_odds as class_log_odds
-from fkdiff.steering.rewards import combined as combined
-from fkdiff.steering.rewards import ink_budget as ink_budget
-from fkdiff.steering.steer import steer as steer
+from fkdiff.smc.combinators._host import host
+from fkdiff.smc.combinators.potentials import POTENTIALS, adaptive_ramp
+from fkdiff.smc.combinators.values import clean_draws, clean_estimate, learned
+from fkdiff.steering._chain import Chain, chain
+from fkdiff.steering._steer import steer
+from fkdiff.steering.best_of import best_of_n
+from fkdiff.steering.guidance import Guidance
+from fkdiff.steering.rewards import class_log_odds, combined, ink_budget
+
+__all__ = [
+    "adaptive_ramp", "best_of_n", "Chain", "chain", "class_log_odds", "clean_draws", "clean_estimate", "combined",
+    "Guidance", "host", "ink_budget", "learned", "POTENTIALS", "steer",
+]  # fmt: skip
+__dir__ = __all__.copy  # completion shows these, and no modules
 
 __getattr__ = renamed(
     __name__,

@@ -20,7 +20,7 @@ from fkdiff.core.keys import Use, stream
 from fkdiff.solvers import State, arrive
 
 if TYPE_CHECKING:
-    from fkdiff.steering.chain import Chain
+    from fkdiff.steering._chain import Chain
 
 
 class Guided(NamedTuple):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from fkdiff.core import Array, Key, PyTree, Transition, scalar_reward
 from fkdiff.core.keys import Use, stream
-from fkdiff.smc.values import Learned, ValueEstimate
+from fkdiff.smc.combinators.values import Learned, ValueEstimate
 from fkdiff.solvers import State, arrive
 from fkdiff.steering.guidance import Guidance, Guided, shifted
 

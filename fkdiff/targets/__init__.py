@@ -16,31 +16,23 @@
 The Ising model, and any other law on sequences, is in `fkdiff.discrete`.
 """
 
-from fkdiff.targets.banana import Banana as Banana
-from fkdiff.targets.banana import banana as banana
-from fkdiff.targets.bayes import EightSchools as EightSchools
-from fkdiff.targets.bayes import LogisticRegression as LogisticRegression
-from fkdiff.targets.bayes import eight_schools as eight_schools
-from fkdiff.targets.bayes import logistic_regression as logistic_regression
-from fkdiff.targets.bridged import bridged as bridged
-from fkdiff.targets.clusters import DoubleWell4 as DoubleWell4
-from fkdiff.targets.clusters import LennardJones13 as LennardJones13
-from fkdiff.targets.clusters import centred as centred
-from fkdiff.targets.clusters import double_well_4 as double_well_4
-from fkdiff.targets.clusters import icosahedron as icosahedron
-from fkdiff.targets.clusters import lennard_jones_13 as lennard_jones_13
-from fkdiff.targets.double_wells import DoubleWells as DoubleWells
-from fkdiff.targets.double_wells import double_wells as double_wells
-from fkdiff.targets.funnel import Funnel as Funnel
-from fkdiff.targets.funnel import funnel as funnel
-from fkdiff.targets.gaussian import Gaussian as Gaussian
-from fkdiff.targets.gaussian import gaussian as gaussian
-from fkdiff.targets.gmm40 import gmm40 as gmm40
-from fkdiff.targets.lattice import Phi4 as Phi4
-from fkdiff.targets.lattice import phi4 as phi4
-from fkdiff.targets.many_well import ManyWell as ManyWell
-from fkdiff.targets.many_well import many_well as many_well
-from fkdiff.targets.mixture import GaussianMixture as GaussianMixture
-from fkdiff.targets.mixture import gaussian_mixture as gaussian_mixture
-from fkdiff.targets.student_t import StudentTMixture as StudentTMixture
-from fkdiff.targets.student_t import student_t_mixture as student_t_mixture
+from fkdiff.targets._banana import Banana, banana
+from fkdiff.targets._bridged import bridged
+from fkdiff.targets._double_wells import DoubleWells, double_wells
+from fkdiff.targets._funnel import Funnel, funnel
+from fkdiff.targets._gaussian import Gaussian, gaussian
+from fkdiff.targets._gmm40 import gmm40
+from fkdiff.targets._many_well import ManyWell, many_well
+from fkdiff.targets.bayes import EightSchools, LogisticRegression, eight_schools, logistic_regression
+from fkdiff.targets.clusters import DoubleWell4, LennardJones13, centred, double_well_4, icosahedron, lennard_jones_13
+from fkdiff.targets.lattice import Phi4, phi4
+from fkdiff.targets.mixture import GaussianMixture, gaussian_mixture
+from fkdiff.targets.student_t import StudentTMixture, student_t_mixture
+
+__all__ = [
+    "Banana", "banana", "bridged", "centred", "double_well_4", "double_wells", "DoubleWell4", "DoubleWells",
+    "eight_schools", "EightSchools", "Funnel", "funnel", "Gaussian", "gaussian", "gaussian_mixture",
+    "GaussianMixture", "gmm40", "icosahedron", "lennard_jones_13", "LennardJones13", "logistic_regression",
+    "LogisticRegression", "many_well", "ManyWell", "Phi4", "phi4", "student_t_mixture", "StudentTMixture",
+]  # fmt: skip
+__dir__ = __all__.copy  # completion shows these, and no modules

@@ -16,6 +16,7 @@
 """
 
 from fkdiff.lazy import attach as _attach
+from fkdiff.lazy import stub_names as _stub_names
 
 # The registry, in the order of --help: a new task is its file and one line here.
 TASKS = {
@@ -27,13 +28,4 @@ TASKS = {
     "Inverse": "fkdiff.tasks.inverse:Inverse",
     "Text": "fkdiff.tasks.text:Text",
 }
-_NAMES = {
-    **TASKS,
-    "ExamplesTask": "fkdiff.tasks.task:ExamplesTask",
-    "Task": "fkdiff.tasks.task:Task",
-    "SteerConfig": "fkdiff.tasks.config:SteerConfig",
-    "load_steer_config": "fkdiff.tasks.config:load_steer_config",
-    "run": "fkdiff.tasks._run:run",
-}
-
-__getattr__, __dir__ = _attach(__name__, _NAMES)
+__getattr__, __dir__, __all__ = _attach(__name__, _stub_names(__file__))

@@ -21,33 +21,6 @@ Names are imported on first use, so that a wrong config is refused before JAX is
 """
 
 from fkdiff.lazy import attach as _attach
+from fkdiff.lazy import stub_names as _stub_names
 
-_NAMES = {
-    "TrainConfig": "fkdiff.train.config:TrainConfig",
-    "load_config": "fkdiff.train.config:load_config",
-    "build_model": "fkdiff.train.build:build_model",
-    "build_path": "fkdiff.train.build:build_path",
-    "Batches": "fkdiff.train.data:Batches",
-    "Dataset": "fkdiff.train.data:Dataset",
-    "digits": "fkdiff.train.data:digits",
-    "load_data": "fkdiff.train.data:load_data",
-    "resolve": "fkdiff.train.data:resolve",
-    "toy2d": "fkdiff.train.data:toy2d",
-    "Masking": "fkdiff.train.objectives.masked:Masking",
-    "masked_loss": "fkdiff.train.objectives.masked:masked_loss",
-    "matching_loss": "fkdiff.train.objectives.matching:matching_loss",
-    "TrainState": "fkdiff.train.step:TrainState",
-    "make_step": "fkdiff.train.step:make_step",
-    "batch_loss": "fkdiff.train.objectives.matching:batch_loss",
-    "bridge_loss": "fkdiff.train.objectives.bridge:bridge_loss",
-    "Fitted": "fkdiff.train.descent:Fitted",
-    "fit": "fkdiff.train.descent:fit",
-    "sample_times": "fkdiff.train.objectives.times:sample_times",
-    "fit_value": "fkdiff.train.value:fit_value",
-    "train": "fkdiff.train.loop:train",
-    "LoadedRun": "fkdiff.train.run:LoadedRun",
-    "load_predictor": "fkdiff.train.run:load_predictor",
-    "load_run": "fkdiff.train.run:load_run",
-}
-
-__getattr__, __dir__ = _attach(__name__, _NAMES)
+__getattr__, __dir__, __all__ = _attach(__name__, _stub_names(__file__))

@@ -10,7 +10,7 @@ import pytest
 import fkdiff as fk
 import fkdiff.correctors as fkc
 from fkdiff.correctors import population
-from fkdiff.correctors.witness import Witnesses
+from fkdiff.correctors._witness import Witnesses
 
 PATH = fk.paths.variance_exploding()  # where constants grow, so that a dropped one shows
 MIXTURE = fk.targets.gaussian_mixture([[-2.0], [1.5]], [0.25, 0.64], [0.3, 0.7])
@@ -44,7 +44,7 @@ def test_particles_weigh_as_witnesses_what_they_weighed_in_the_run(known):
 @pytest.mark.parametrize("what", ["growth", "start_weight", "start_constant"])
 def test_a_forgotten_term_is_caught(what, monkeypatch):
     plain = getattr(population.Corrector, what)
-    witness = sys.modules["fkdiff.correctors.witness"]  # the package's attribute of this name is the function
+    witness = sys.modules["fkdiff.correctors._witness"]  # the package's attribute of this name is the function
     backwards = witness._backwards
 
     def broken(*args):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fkdiff import mcmc
-from fkdiff.mcmc.state_dependent import StateDependent
+from fkdiff.mcmc._state_dependent import StateDependent
 from tests.mcmc.mcmc_laws import KEY, affine, injected, stationary_covariance, stationary_variance_on_a_grid
 
 pytestmark = pytest.mark.x64

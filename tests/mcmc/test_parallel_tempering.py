@@ -77,7 +77,7 @@ def test_wrong_swaps_are_found(bug, monkeypatch):
 
     from fkdiff.mcmc import noise
 
-    file = sys.modules["fkdiff.mcmc.parallel_tempering"].ParallelTempering
+    file = sys.modules["fkdiff.mcmc._parallel_tempering"].ParallelTempering
     right = file._swaps
     if bug == "always":
         # Moves decide as before; only swaps, drawn for all pairs at once, are always granted.

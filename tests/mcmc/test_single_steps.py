@@ -9,7 +9,7 @@ from scipy.stats import multivariate_normal
 
 from fkdiff import FkdiffError, mcmc
 from fkdiff.mcmc import states
-from fkdiff.mcmc.metric import metric
+from fkdiff.mcmc._metric import metric
 from tests.mcmc.mcmc_laws import KEY, injected
 
 MASS = np.array([[0.9, 0.3], [0.3, 0.5]])

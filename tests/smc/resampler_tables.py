@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.smc import ancestors
+from fkdiff.smc.resamplers import ancestors
 
 LARGEST_UNIFORM = 1 - 2.0**-24
 

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fkdiff import smc
-from fkdiff.smc import evidence
-from fkdiff.smc.resampling import Adaptive
-from fkdiff.smc.run import unchecked
+from fkdiff.smc.drivers.run import unchecked
+from fkdiff.smc.resamplers.resampling import Adaptive
+from fkdiff.smc.results import evidence
 
 STEPS, PARTICLES = 4, 4
 SCHEMES = [smc.multinomial, smc.stratified, smc.systematic, smc.residual]

@@ -13,7 +13,8 @@ import fkdiff as fk
 from fkdiff import smc
 from fkdiff.core import Status
 from fkdiff.errors import FkdiffError
-from fkdiff.smc import ancestors, retained, sweep
+from fkdiff.smc.drivers import retained, sweep
+from fkdiff.smc.resamplers import ancestors
 from tests.smc import path_chain as chain
 
 KEY = jax.random.key(0)

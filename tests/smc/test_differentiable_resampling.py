@@ -7,7 +7,7 @@ import pytest
 
 import fkdiff as fk
 from fkdiff import FkdiffError, smc
-from fkdiff.smc import sinkhorn
+from fkdiff.smc.resamplers import sinkhorn
 from tests.smc import smc_chain as chain
 
 A, B, S = 0.9, 0.6, 0.5  # x' = A x + B ξ, y = x + S η

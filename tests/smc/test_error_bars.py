@@ -8,8 +8,8 @@ import pytest
 import fkdiff as fk
 from fkdiff import smc
 from fkdiff.errors import FkdiffError, FkdiffWarning
-from fkdiff.smc import evidence
-from fkdiff.smc.estimate import Estimate, quantile
+from fkdiff.smc.results import evidence
+from fkdiff.smc.results.estimate import Estimate, quantile
 from tests.smc import walks
 
 KEY = jax.random.key(0)

@@ -9,7 +9,9 @@ import pytest
 
 from fkdiff import smc
 from fkdiff.core import Array
-from fkdiff.smc import ancestors, engine, evidence, one_particle, resampling, state
+from fkdiff.smc import engine, one_particle, state
+from fkdiff.smc.resamplers import ancestors, resampling
+from fkdiff.smc.results import evidence
 from tests.smc import engine_checks
 from tests.smc import resampler_tables as tables
 from tests.smc import smc_chain as chain
@@ -267,7 +269,7 @@ def test_sum_without_compensation(plant, monkeypatch):
 
 
 def trajectory_of(key, model, grid, num_particles):
-    from fkdiff.smc.run import unchecked
+    from fkdiff.smc.drivers.run import unchecked
 
     return jax.jit(lambda key: unchecked(key, model, grid, num_particles, smc.systematic, None, "error"))(key)
 

@@ -10,8 +10,8 @@ import pytest
 
 from fkdiff import smc
 from fkdiff.errors import FkdiffError
-from fkdiff.smc import ancestors, resampling
-from fkdiff.smc.waste_free import Blocks
+from fkdiff.smc.resamplers import ancestors, resampling
+from fkdiff.smc.resamplers.waste_free import Blocks
 from tests.smc import resampler_tables as tables
 from tests.smc import walks
 

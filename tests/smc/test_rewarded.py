@@ -15,8 +15,8 @@ import pytest
 
 import fkdiff as fk
 from fkdiff import smc
-from fkdiff.smc.potentials import POTENTIALS, floored
-from fkdiff.smc.run import unchecked
+from fkdiff.smc.combinators.potentials import POTENTIALS, floored
+from fkdiff.smc.drivers.run import unchecked
 from tests.smc import smc_chain as chain
 
 GRID, STEPS = jnp.asarray(chain.GRID), chain.STEPS
@@ -124,7 +124,9 @@ def test_a_reward_of_minus_infinity_on_the_way_loses_no_path():
 
 def test_killing_on_the_way_is_seen(monkeypatch):
     """The planted bug: −∞ taken at its word before the end."""
-    monkeypatch.setattr(importlib.import_module("fkdiff.smc.rewarded"), "floored", lambda estimates, depth: estimates)
+    monkeypatch.setattr(
+        importlib.import_module("fkdiff.smc.combinators._rewarded"), "floored", lambda estimates, depth: estimates
+    )
     jax.clear_caches()
     with pytest.raises(AssertionError):
         test_a_reward_of_minus_infinity_on_the_way_loses_no_path()

@@ -8,8 +8,8 @@ import scipy.optimize
 
 import fkdiff as fk
 from fkdiff import mcmc, smc
-from fkdiff.smc import moves as moves_file
-from fkdiff.smc.temperatures import conditional_ess, next_temperature
+from fkdiff.smc.samplers import moves as moves_file
+from fkdiff.smc.samplers.temperatures import conditional_ess, next_temperature
 
 SPREAD, SEEN = 0.5, np.array([1.0, 2.0, -1.0])
 VARIANCE = 1 + SPREAD**2

@@ -46,7 +46,7 @@ def test_the_evidence_is_unbiased_at_any_step_size(step_size, num_steps):
 @pytest.mark.parametrize("bug", ["no step back", "half the variance", "gain at one temperature"])
 @pytest.mark.slow
 def test_wrong_weights_are_seen(monkeypatch, bug):
-    module = importlib.import_module("fkdiff.smc.unadjusted")
+    module = importlib.import_module("fkdiff.smc.samplers._unadjusted")
     right = module.Unadjusted
 
     def log_potential(self, previous, walk, t0, t1):

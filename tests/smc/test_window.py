@@ -8,7 +8,7 @@ import pytest
 
 from fkdiff import smc
 from fkdiff.errors import FkdiffError
-from fkdiff.smc.resampling import Adaptive
+from fkdiff.smc.resamplers.resampling import Adaptive
 from tests.smc import smc_chain as chain
 from tests.smc import walks
 

@@ -11,12 +11,12 @@ import fkdiff.paths as paths
 from fkdiff import interop, solvers
 from fkdiff.core import Transition
 from fkdiff.solvers import Solver, State, integrate, likelihood
+from fkdiff.solvers._ddim import Ddim
+from fkdiff.solvers._euler import Euler
+from fkdiff.solvers._exponential import Exponential
+from fkdiff.solvers._heun import Heun
 from fkdiff.solvers.base import diffusion
-from fkdiff.solvers.ddim import Ddim
 from fkdiff.solvers.dpmpp import Dpmpp2M
-from fkdiff.solvers.euler import Euler
-from fkdiff.solvers.exponential import Exponential
-from fkdiff.solvers.heun import Heun
 from fkdiff.targets import gaussian_mixture
 from tests.solvers import flow_density, flow_orders, mixture_law, recursions
 

@@ -161,7 +161,7 @@ def test_noise_of_a_step_is_the_integral_of_kappa(name):
 
 @pytest.mark.x64
 def test_decay_and_its_gradient_are_smooth_through_zero():
-    from fkdiff.solvers.exponential import decay
+    from fkdiff.solvers._exponential import decay
 
     rates = jnp.array([-1e-3, -1e-9, 0.0, 1e-12, 1e-5, 1.3e-4, 1e-3, 2.0])
     value, slope = jax.jit(jax.vmap(jax.value_and_grad(lambda a: decay(a, jnp.asarray(0.7)))))(rates)

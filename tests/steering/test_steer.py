@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fkdiff as fk
-from fkdiff.smc.rewarded import Carrying
+from fkdiff.smc.combinators._rewarded import Carrying
 from tests.steering.tilted_chain import PATH, PRED, REWARDS, SOLVER, STEPS, WAYS, check_law, slope
 
 

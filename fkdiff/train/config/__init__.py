@@ -21,33 +21,11 @@ from fkdiff.train.schema import Finite, Fraction, Positive, Section, Seed, valid
 from fkdiff.train.yaml import parse_yaml, read_yaml
 
 __all__ = [
-    "Arrays",
-    "Chars",
-    "Cosine",
-    "Digits",
-    "Dit",
-    "Images",
-    "Linear",
-    "LogNormal",
-    "LogitNormal",
-    "Masked",
-    "MinSnr",
-    "Mlp",
-    "Objective",
-    "PlainTimes",
-    "PlainWeighting",
-    "Sigmoid",
-    "Table",
-    "Textures",
-    "Toy",
-    "TrainConfig",
-    "Transformer",
-    "Unet",
-    "VarianceExploding",
-    "VariancePreserving",
-    "load_config",
-    "parse_config",
-]
+    "Arrays", "Chars", "Cosine", "Digits", "Dit", "Images", "Linear", "load_config", "LogitNormal", "LogNormal",
+    "Masked", "MinSnr", "Mlp", "Objective", "parse_config", "PlainTimes", "PlainWeighting", "Sigmoid", "Table",
+    "Textures", "Toy", "TrainConfig", "Transformer", "Unet", "VarianceExploding", "VariancePreserving",
+]  # fmt: skip
+__dir__ = __all__.copy  # completion shows these, and no modules
 
 
 MOST_PARAMETERS = 5 * 10**8

@@ -9,16 +9,14 @@
 - `batches`: `Batches`: which examples a step sees
 """
 
-from fkdiff.train.data.batches import Batches as Batches
-from fkdiff.train.data.batches import batch_indices as batch_indices
-from fkdiff.train.data.dataset import Dataset as Dataset
-from fkdiff.train.data.handwriting import digits as digits
-from fkdiff.train.data.handwriting import pixels as pixels
-from fkdiff.train.data.sources import Report as Report
-from fkdiff.train.data.sources import data_facts as data_facts
-from fkdiff.train.data.sources import example_shape as example_shape
-from fkdiff.train.data.sources import held_out as held_out
-from fkdiff.train.data.sources import load_data as load_data
-from fkdiff.train.data.sources import read_data as read_data
-from fkdiff.train.data.sources import resolve as resolve
-from fkdiff.train.data.toys import toy2d as toy2d
+from fkdiff.train.data.batches import Batches, batch_indices
+from fkdiff.train.data.dataset import Dataset
+from fkdiff.train.data.handwriting import digits, pixels
+from fkdiff.train.data.sources import Report, data_facts, example_shape, held_out, load_data, read_data, resolve
+from fkdiff.train.data.toys import toy2d
+
+__all__ = [
+    "batch_indices", "Batches", "data_facts", "Dataset", "digits", "example_shape", "held_out", "load_data",
+    "pixels", "read_data", "Report", "resolve", "toy2d",
+]  # fmt: skip
+__dir__ = __all__.copy  # completion shows these, and no modules

@@ -8,13 +8,15 @@
 - `masked`: `masked_loss`: masked diffusion over tokens
 """
 
-from fkdiff.train.objectives import couplings as couplings
-from fkdiff.train.objectives import times as times
-from fkdiff.train.objectives import weightings as weightings
-from fkdiff.train.objectives.bridge import bridge_loss as bridge_loss
-from fkdiff.train.objectives.couplings import paired_noise as paired_noise
-from fkdiff.train.objectives.masked import Masking as Masking
-from fkdiff.train.objectives.masked import masked_loss as masked_loss
-from fkdiff.train.objectives.matching import batch_loss as batch_loss
-from fkdiff.train.objectives.matching import matching_loss as matching_loss
-from fkdiff.train.objectives.times import sample_times as sample_times
+from fkdiff.train.objectives import couplings, times, weightings
+from fkdiff.train.objectives.bridge import bridge_loss
+from fkdiff.train.objectives.couplings import paired_noise
+from fkdiff.train.objectives.masked import Masking, masked_loss
+from fkdiff.train.objectives.matching import batch_loss, matching_loss
+from fkdiff.train.objectives.times import sample_times
+
+__all__ = [
+    "batch_loss", "bridge_loss", "couplings", "masked_loss", "Masking", "matching_loss", "paired_noise",
+    "sample_times", "times", "weightings",
+]  # fmt: skip
+__dir__ = __all__.copy  # completion shows these, and no modules

@@ -1,0 +1,208 @@
+"""Independent populations, pooled: the error bar that assumes nothing about what happens inside one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fkdiff.core import (
+    Array,
+    Key,
+    PyTree,
+    Status,
+    checkpoint_segments,
+    concrete,
+    enough_memory,
+    one_key,
+    particle_keys,
+    require,
+    whole,
+)
+from fkdiff.smc import arguments
+from fkdiff.smc.drivers.run import unchecked
+from fkdiff.smc.model import Model
+from fkdiff.smc.resamplers.resampling import ResampleFunction
+from fkdiff.smc.results._expectation import expectation
+from fkdiff.smc.results.estimate import Estimate
+from fkdiff.smc.results.health import problems as problems_of_one
+from fkdiff.smc.results.result import SMCResult
+from fkdiff.smc.weights import ess, log_mean_exp, normalized
+
+DOMINANT = 0.5
+
+
+class Replicates(eqx.Module):
+    """n independent runs of one model.
+
+    Attributes:
+        runs: An `SMCResult` whose every array has a leading axis n.
+    """
+
+    runs: SMCResult
+
+    @property
+    def num_populations(self) -> int:
+        """n."""
+        return self.runs.log_normalizer.shape[0]
+
+    @property
+    def log_normalizer(self) -> Array:
+        """log of the mean of the Ẑ_r: its exponential is unbiased, as each Ẑ_r is."""
+        return log_mean_exp(self.runs.log_normalizer)
+
+    @property
+    def evidence(self) -> Estimate:
+        """log Z with the between-population error, by the delta method on the mean of the Ẑ_r."""
+        n = self.num_populations
+        relative = n * normalized(self.runs.log_normalizer)  # Ẑ_r over their mean
+        variance = jnp.sum((relative - 1) ** 2) / (n - 1)
+        return Estimate(self.log_normalizer, jnp.sqrt(variance / n), n - 1)
+
+    def expectation(self, f: Callable[[PyTree], Array], chunk: int | None = None) -> Estimate:
+        """Σ Ẑ_r η_r(f) / Σ Ẑ_r with the between-population error.
+
+        Args:
+            f: A function of ONE particle, returning an array of any shape.
+            chunk: Particles per call of f.
+
+        Returns:
+            `Estimate` with n − 1 degrees of freedom; the variance of the ratio is (n/(n − 1)) Σ p_r² (η_r − η)²,
+            p_r = Ẑ_r/ΣẐ.
+        """
+        n = self.num_populations
+        values = _averages(self.runs, f, chunk)
+        shares = normalized(self.runs.log_normalizer).reshape((n,) + (1,) * (values.ndim - 1))
+        # An extinct population has no average and no share.
+        values = jnp.where(shares == 0, jnp.zeros_like(values), values)
+        shares = shares.astype(values.dtype)
+        value = jnp.sum(shares * values, axis=0)
+        variance = n / (n - 1) * jnp.sum((shares * (values - value[None])) ** 2, axis=0)
+        return Estimate(value, jnp.sqrt(variance), n - 1)
+
+    def population(self, r: int) -> SMCResult:
+        """The run of population r, from 0."""
+        require(
+            isinstance(r, int | np.integer) and -self.num_populations <= r < self.num_populations,
+            f"r={r} is not one of the populations 0 to {self.num_populations - 1}.",
+        )
+        return jax.tree.map(lambda leaf: leaf[r], self.runs)
+
+    def problems(self) -> tuple[list[str], list[str]]:
+        """As of one run, naming the populations; an extinct one among others counts as Ẑ = 0, and is a doubt."""
+        n, seen_errors, seen_doubts = self.num_populations, {}, {}
+        for r in range(n):
+            errors, doubts = problems_of_one(self.population(r))
+            extinct = int(self.runs.info.status[r]) == Status.EXTINCT
+            for sentence in errors:
+                (seen_doubts if extinct else seen_errors).setdefault(_kind(sentence), []).append((r, sentence))
+            for sentence in doubts:
+                seen_doubts.setdefault(_kind(sentence), []).append((r, sentence))
+        if all(int(status) == Status.EXTINCT for status in self.runs.info.status):
+            seen_errors, seen_doubts = seen_doubts, {}
+        doubts = [_gathered(found, n) for found in seen_doubts.values()]
+        largest = float(normalized(self.runs.log_normalizer).max())
+        if n > 2 and largest > DOMINANT:
+            doubts.append(
+                f"one population of {n} holds {largest:.0%} of the pooled weight, so its error bar rests on one run; "
+                "use more particles or populations; see SYMPTOMS.md#collapsed-weights"
+            )
+        return [_gathered(found, n) for found in seen_errors.values()], doubts
+
+    def __repr__(self) -> str:
+        if concrete(self.runs.log_normalizer) is None or concrete(self.runs.info.status) is None:
+            return eqx.tree_pformat(self)
+        evidence, info = self.evidence, self.runs.info
+        low, high = evidence.interval()
+        share = float(ess(self.runs.log_normalizer))
+        rows = [
+            ("log Z", f"{evidence}  (95 %: {float(low):.5g} to {float(high):.5g})"),
+            ("populations", f"{self.num_populations}, worth {share:.3g} equal ones"),
+            (
+                "ESS",
+                f"{float(jnp.median(info.ess[:, -1])):.4g} at the end (median), {float(info.ess.min()):.4g} at worst",
+            ),
+            ("R", f"{float(info.R.max()):.3g} at worst"),
+        ]
+        errors, doubts = self.problems()
+        rows += [("failure", text) for text in errors] + [("doubt", text) for text in doubts]
+        head = f"Replicates: {self.num_populations} × {self.runs.log_weights.shape[-1]} particles"
+        return "\n".join([head, *(f"  {name:<12} {text}" for name, text in rows)])
+
+    __str__ = __repr__
+
+
+def replicate(
+    key: Key,
+    num_populations: int,
+    model: Model,
+    grid: Array,
+    num_particles: int = 1024,
+    *,
+    resample: ResampleFunction | None = None,
+    chunk: int | None = None,
+    collect: Callable[..., Any] | None = None,
+    on_nan: str = "error",
+    checkpoint: int | None = None,
+) -> Replicates:
+    """Runs `num_populations` independent populations, one after the other, compiled once.
+
+    Their spread is the honest error of log Z: it sees the coupling by control and ancestors long forgotten, both of
+    which one run cannot. The populations run in a `lax.map`, since `vmap` would turn every conditional resampling
+    and refresh into both of its branches.
+
+    Args:
+        key: One typed key; population r uses `fold_in(key, r)`.
+        num_populations: n, at least 2.
+        model: As in `run_smc`, with the arguments that follow.
+        grid: Times, (K + 1,).
+        num_particles: N of each population.
+        resample: A resampler; `adaptive(systematic, 0.5)` by default.
+        chunk: As in `run_smc`.
+        collect: As in `run_smc`.
+        on_nan: As in `run_smc`.
+        checkpoint: As in `run_smc`.
+
+    Returns:
+        `Replicates`: `.evidence`, `.expectation(f)`, `.runs`. Memory: n final populations.
+    """
+    key, model = one_key(key), arguments.check_model(model, chunk)
+    arguments.check_functions(resample, collect)
+    num_populations = whole("num_populations", num_populations, 2, "for one population use run_smc")
+    grid = arguments.check_times(grid, model)
+    num_particles = arguments.check_count(num_particles)
+    resample = arguments.check_resampler(resample, model)
+    on_nan = arguments.check_choice(on_nan)
+    keys = particle_keys(key, num_populations)
+    with enough_memory(f"num_particles={num_particles}"):
+        return Replicates(
+            _run(keys, model, grid, num_particles, resample, collect, on_nan, checkpoint_segments(checkpoint))
+        )
+
+
+@eqx.filter_jit
+def _run(keys, model, grid, num_particles, resample, collect, on_nan, checkpoint) -> SMCResult:
+    def one(key):
+        return unchecked(key, model, grid, num_particles, resample, collect, on_nan, checkpoint)
+
+    return jax.lax.map(one, keys)
+
+
+@eqx.filter_jit
+def _averages(runs: SMCResult, f: Callable[[PyTree], Array], chunk: int | None) -> Array:
+    """η_r(f) of every population, compiled once per function f."""
+    return jax.lax.map(lambda run: expectation(run, f, chunk).value, runs)
+
+
+def _kind(sentence: str) -> str:
+    """Sentences of one kind differ in their numbers only: the symptom they point to, or their last clause."""
+    return sentence.rsplit("SYMPTOMS.md#" if "SYMPTOMS.md#" in sentence else ": ", 1)[-1]
+
+
+def _gathered(found: list[tuple[int, str]], total: int) -> str:
+    first, sentence = found[0]
+    return f"population {first}, one of {len(found)} such among {total}: {sentence}"

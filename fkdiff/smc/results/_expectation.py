@@ -1,0 +1,100 @@
+"""Averages over a weighted population, with an error bar that knows who descends from whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from fkdiff.core import (
+    Array,
+    Key,
+    PyTree,
+    Status,
+    chunk_size,
+    chunked_vmap,
+    concrete,
+    expect,
+    one_key,
+    require,
+    take,
+    whole,
+)
+from fkdiff.core.status import SENTENCES
+from fkdiff.smc.resamplers.ancestors import systematic_ancestors
+from fkdiff.smc.results.estimate import Estimate
+from fkdiff.smc.results.result import SMCResult
+from fkdiff.smc.weights import normalized
+
+
+def expectation(out: SMCResult, f: Callable[[PyTree], Array], chunk: int | None = None) -> Estimate:
+    """Σ W_i f(x_i), with a standard error that accounts for the genealogy.
+
+    With η the estimate, E_i the time-0 ancestor of particle i and R the resamplings that happened,
+
+        V = c Σ_j ( Σ_{i: E_i = j} W_i (f_i − η) )²,
+
+    c = (N/(N − 1))^{R+1} for multinomial resampling and without any, 1 for the other schemes.
+
+    Args:
+        out: From `run_smc`.
+        f: A function of ONE particle, returning an array of any shape.
+        chunk: Particles per call of f.
+
+    Returns:
+        `Estimate(value, standard_error)`. The value has a bias of order 1/N. With few surviving ancestors the error
+        is a lower bound, and control couples particles unseen: `fkdiff.replicate` assumes neither.
+
+    References: Lee and Whiteley (2018), eq. 9; Chan and Lai (2013), eq. 2.19; Olsson and Douc (2019) on its limits.
+    """
+    _one_result(out)
+    chunk = chunk_size(chunk)
+    weights, info = normalized(out.log_weights), out.info
+    count = weights.shape[0]
+    values = jnp.asarray(chunked_vmap(f, chunk)(out.particles))
+    if not jnp.issubdtype(values.dtype, jnp.floating) or values.dtype.itemsize < weights.dtype.itemsize:
+        values = values.astype(weights.dtype)
+    mass = weights.reshape((count,) + (1,) * (values.ndim - 1)).astype(values.dtype)
+    # 0 · NaN is NaN: f may be anything where no mass is.
+    values = jnp.where(mass == 0, jnp.zeros_like(values), values)
+    value = jnp.sum(mass * values, axis=0)
+    deviations = mass * (values - value[None])
+    families = jnp.zeros_like(deviations).at[info.ancestors].add(deviations)
+    inflated = (out.scheme == "multinomial") | (info.resamplings == 0)
+    exponent = jnp.where(inflated, info.resamplings + 1, 0).astype(values.dtype)
+    variance = (count / (count - 1)) ** exponent * jnp.sum(families**2, axis=0)
+    return Estimate(value, jnp.sqrt(variance))
+
+
+def _one_result(out: SMCResult) -> None:
+    """Refuses what holds several runs, or none."""
+    expect("out", out, SMCResult, "pass what run_smc returned; Replicates have their own .expectation(f) and .runs")
+    require(
+        out.log_weights.ndim == 1,
+        f"out holds a batch of runs of shape {out.log_weights.shape[:-1]}; use jax.vmap, or take one of them.",
+    )
+
+
+def resample(key: Key, out: SMCResult, num: int) -> PyTree:
+    """`num` particles of equal weight, in random order: systematic draws from the weighted population.
+
+    Args:
+        key: One typed key.
+        out: From `run_smc`.
+        num: How many, at least 1; duplicates appear once it nears the ESS.
+
+    Raises:
+        FkdiffError: The run failed, so that there is nothing to draw from.
+    """
+    key, num = one_key(key), whole("num", num, 1, "how many particles to draw")
+    _one_result(out)
+    status = concrete(out.info.status)
+    require(
+        status is None or int(status) == Status.OK,
+        f"nothing to draw from: {'' if status is None else SENTENCES.get(Status(int(status)), '')}.",
+    )
+    key_points, key_order = jax.random.split(key)
+    u = jax.random.uniform(key_points, (), out.log_weights.dtype)
+    chosen = systematic_ancestors(u, out.log_weights, num)
+    return take(out.particles, jax.random.permutation(key_order, chosen))

@@ -1,0 +1,102 @@
+"""What `run_smc` returns: a weighted population, its evidence, and how far to trust both."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from fkdiff.core import Array, PyTree
+from fkdiff.smc.results import health, saving
+
+
+class SMCInfo(eqx.Module):
+    """Diagnostics of a run with K steps and N particles.
+
+    Attributes:
+        times: The grid, (K + 1,).
+        ess: Effective sample size at each time, before the next resampling, (K + 1,).
+        residual: sd_w(g + Aθ) Δt of each step, (K,); its sum is R.
+        resampled: Whether each step began with a resampling, bool (K,).
+        spread: Standard deviation of the living log-weights after each step, (K,).
+        ancestors: Time-0 ancestor of each final particle, int32 (N,).
+        evaluations: Model calls per particle over the run, the start and refreshes included.
+        jvps: Jacobian products per particle, likewise.
+        status: The first `Status` that was not OK.
+        status_step: The step at which it appeared; 0 is the initial draw.
+        bad_count: How many particles it concerned.
+        bad_index: The first of them.
+        killed: NaN weights set to zero under `on_nan="kill"`; the result is biased if it is not 0.
+        report: What the model reported of every step, stacked, (K, …); None if it reports nothing.
+    """
+
+    times: Array
+    ess: Array
+    residual: Array
+    resampled: Array
+    spread: Array
+    ancestors: Array
+    evaluations: Array
+    jvps: Array
+    status: Array
+    status_step: Array
+    bad_count: Array
+    bad_index: Array
+    killed: Array
+    report: Any = None
+
+    @property
+    def R(self) -> Array:
+        """Σ_k sd_w(g + Aθ) Δt, the starvation signal: above 2 a growing mode may have been missed."""
+        return self.residual.sum(axis=-1)
+
+    @property
+    def resamplings(self) -> Array:
+        """How many times the population was resampled."""
+        return self.resampled.sum(axis=-1)
+
+
+class SMCResult(eqx.Module):
+    """Weighted particles and their evidence.
+
+    Attributes:
+        particles: What the model extracts, at the last grid time; pytree with leading axis N.
+        log_weights: Unnormalised, since the last resampling, (N,). The population is never resampled at the end:
+            use `fkdiff.smc.resample`, or weight every average.
+        log_normalizer: log Ẑ with every constant; exp of it is unbiased for the mass of Γ_K.
+        info: `SMCInfo`.
+        collected: What `collect` returned, stacked over the K + 1 times, or None.
+        scheme: Family of the resampler, which decides the formula of the evidence's error.
+    """
+
+    particles: PyTree
+    log_weights: Array
+    log_normalizer: Array
+    info: SMCInfo
+    collected: Any = None
+    scheme: str = eqx.field(static=True, default="other")
+
+    def problems(self) -> tuple[list[str], list[str]]:
+        """Sentences that forbid using the result, and sentences that ask for a second look."""
+        return health.problems(self)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes everything to one .npz file (arrays only), in one stroke: a crash leaves the old file or the new."""
+        saving.save(self, path)
+
+    @staticmethod
+    def load(path: str | os.PathLike) -> SMCResult:
+        """Reads what `save` wrote; trees of particles come back as nested dicts, lists and arrays.
+
+        Raises:
+            FkdiffError: The file is missing, damaged, or not a result.
+        """
+        return saving.load(path, lambda info, **fields: SMCResult(info=SMCInfo(**info), **fields))
+
+    def __repr__(self) -> str:
+        batched = jnp.ndim(self.log_normalizer) > 0
+        return eqx.tree_pformat(self) if batched or not health.known(self) else health.table(self)
+
+    __str__ = __repr__

@@ -1,0 +1,26 @@
+# The names of `fkdiff.train`, for type checkers and for `fkdiff.lazy.attach`.
+from fkdiff.train.build import build_model as build_model
+from fkdiff.train.build import build_path as build_path
+from fkdiff.train.config import TrainConfig as TrainConfig
+from fkdiff.train.config import load_config as load_config
+from fkdiff.train.data import Batches as Batches
+from fkdiff.train.data import Dataset as Dataset
+from fkdiff.train.data import digits as digits
+from fkdiff.train.data import load_data as load_data
+from fkdiff.train.data import resolve as resolve
+from fkdiff.train.data import toy2d as toy2d
+from fkdiff.train.descent import Fitted as Fitted
+from fkdiff.train.descent import fit as fit
+from fkdiff.train.loop import train as train
+from fkdiff.train.objectives.bridge import bridge_loss as bridge_loss
+from fkdiff.train.objectives.masked import Masking as Masking
+from fkdiff.train.objectives.masked import masked_loss as masked_loss
+from fkdiff.train.objectives.matching import batch_loss as batch_loss
+from fkdiff.train.objectives.matching import matching_loss as matching_loss
+from fkdiff.train.objectives.times import sample_times as sample_times
+from fkdiff.train.run import LoadedRun as LoadedRun
+from fkdiff.train.run import load_predictor as load_predictor
+from fkdiff.train.run import load_run as load_run
+from fkdiff.train.step import TrainState as TrainState
+from fkdiff.train.step import make_step as make_step
+from fkdiff.train.value import fit_value as fit_value
