@@ -8,7 +8,7 @@
 `--help` and every complaint about a config come before JAX is imported.
 """
 
-from fkdiff.cli.main import main
+from fkdiff.cli._main import main
 
 __all__ = ["main"]
 __dir__ = __all__.copy  # completion shows these, and no modules

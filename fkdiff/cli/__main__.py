@@ -2,6 +2,6 @@
 
 import sys
 
-from fkdiff.cli.main import main
+from fkdiff.cli._main import main
 
 sys.exit(main())

@@ -11,4 +11,5 @@ from fkdiff.tasks.steering import Steering as Steering
 from fkdiff.tasks.task import ExamplesTask as ExamplesTask
 from fkdiff.tasks.task import Task as Task
 from fkdiff.tasks.text import Text as Text
+
 TASKS: dict[str, str]

@@ -189,3 +189,106 @@ def test_a_network_is_held_once(name):
     found = leaves_by_identity(MODELS[name](network()))
     assert len(found) == len(set(found))
     assert all(found.count(id(leaf)) == 1 for leaf in jax.tree.leaves(PARAMS))
+
+
+# Moves under a reward -----------------------------------------------------------------------------------------
+
+MIXTURE = fk.targets.gaussian_mixture([[-2.0], [1.5]], [0.25, 0.64], [0.3, 0.7]).predictor(PATH)
+TARGET = fk.correctors.anneal(MIXTURE, 2.0)
+TIMES = fk.grid(12, PATH)
+
+
+def kernel(t):
+    return fk.mcmc.mala(lambda x: TARGET.log_density(x, t), 0.2)
+
+
+def slope(x):
+    return 1.5 * x[0]
+
+
+def test_rejuvenating_first_and_rewarding_first_are_the_same_run():
+    base, rule = TARGET.feynman_kac(refresh=0), smc.adaptive(smc.systematic, 0.98)
+    first = smc.rewarded(smc.rejuvenated(base, kernel, num_moves=2), slope)
+    second = smc.rejuvenated(smc.rewarded(base, slope), kernel, num_moves=2)
+    here, there = (smc.run_smc(jax.random.key(0), model, TIMES, 128, resample=rule) for model in (first, second))
+    assert int(here.info.resamplings) >= 2
+    assert np.array_equal(here.info.ancestors, there.info.ancestors)
+    np.testing.assert_allclose(here.log_normalizer, there.log_normalizer, atol=1e-5)
+    assert int(here.info.evaluations) == int(there.info.evaluations)
+
+
+class Recounting(smc.Rejuvenated):
+    """The planted bug: after its moves it computes cumulative potentials anew, and no weight knows."""
+
+    def refresh(self, key, particles, t):
+        moved = super().refresh(key, particles, t)
+        question = self.inner.question(key, moved, t, False)
+        return self.inner.settle(moved, jnp.zeros_like(moved.cumulative), question, t, False)[0]
+
+
+@pytest.mark.slow
+def test_a_potential_computed_anew_after_a_move_is_seen():
+    base, rule, grid = TARGET.feynman_kac(noise=1.0), smc.systematic, fk.grid(32, PATH)
+    right = smc.rejuvenated(smc.rewarded(base, slope), kernel, num_moves=2)
+    wrong = Recounting(right.inner, right.kernel, right.where, 2, "resampled", (0, 0), None)
+    line = np.linspace(-10, 10, 4001)
+    log_q = np.asarray(jax.vmap(lambda x: TARGET.log_density(x[None], TIMES[-1]))(jnp.asarray(line, jnp.float32)))
+    log_mass = log_q.astype(np.float64) + 1.5 * line + np.log(line[1] - line[0])
+    truth = np.logaddexp.reduce(log_mass)
+    found = [
+        float(fk.replicate(jax.random.key(1), 4, model, grid, 1024, resample=rule).log_normalizer)
+        for model in (right, wrong)
+    ]
+    print(f"log Z {truth:.3f}: moves {found[0]:.3f}, potentials computed anew {found[1]:.3f}")
+    assert abs(found[0] - truth) <= 0.2
+    assert abs(found[1] - truth) >= 1.0
+
+
+def test_freezing_fixes_control_and_ramp_together():
+    """The pilot is that of the model as composed; what comes back looks at no population."""
+    model = smc.rewarded(TARGET.feynman_kac(noise=1.0), slope, smc.adaptive_ramp(0.9))
+    assert not model.independent
+    frozen = smc.freeze(jax.random.key(2), model, TIMES, 256)
+    assert isinstance(frozen, smc.Rewarded)
+    assert frozen.independent
+    shares = np.asarray(jax.vmap(lambda t: frozen.ramp(frozen.progress(t)))(TIMES))
+    assert np.all(np.diff(shares) >= 0)
+    assert np.abs(shares - np.asarray(jax.vmap(frozen.progress)(TIMES))).max() > 0.02  # not the cap, which is linear
+    with pytest.raises(fk.FkdiffError, match="moves its particles together"):
+        smc.conditional(model, TIMES, 8)
+    kernel = smc.conditional(frozen, TIMES, 8)
+    start = smc.trajectory(jax.random.key(3), frozen, TIMES, 8)
+    _, info = kernel.step(jax.random.key(4), kernel.init(jax.random.key(5), start))
+    assert int(info.status) == 0
+
+
+# Costs --------------------------------------------------------------------------------------------------------
+
+OPERATOR, SEEN = fk.inverse_problems.matrix([[1.0]]), jnp.ones(1)
+ANCESTRAL = fk.solvers.ddim(eta=1.0)
+COSTS = {  # (evaluations, jvps) per particle of 12 steps and the start, without resampling
+    "chain": (lambda: fk.steering.chain(MIXTURE, ANCESTRAL), (13, 0)),
+    "steer": (lambda: fk.steer(MIXTURE, ANCESTRAL, slope), (13, 0)),
+    "steer, draws": (lambda: fk.steer(MIXTURE, ANCESTRAL, slope, estimate="draws"), (13, 0)),
+    "twisted": (lambda: fk.steer(MIXTURE, ANCESTRAL, slope, proposal="twisted"), (13, 13)),
+    "twisted, learned": (
+        lambda: fk.steer(MIXTURE, ANCESTRAL, slope, proposal="twisted", estimate=smc.learned(lambda x, t: t * x[0])),
+        (13, 0),
+    ),
+    "adapted": (lambda: fk.inverse(MIXTURE, ANCESTRAL, OPERATOR, SEEN, 0.5), (13, 0)),
+    "dps": (lambda: fk.inverse(MIXTURE, ANCESTRAL, OPERATOR, SEEN, 0.5, proposal="dps"), (13, 13)),
+    "tmpd": (lambda: fk.inverse(MIXTURE, ANCESTRAL, OPERATOR, SEEN, 0.5, proposal="tmpd"), (13, 26)),
+    "anneal": (lambda: TARGET.feynman_kac(), (25, 24)),
+    "rewarded anneal": (lambda: smc.rewarded(TARGET.feynman_kac(), slope), (38, 24)),
+    "rewarded anneal, terminal": (lambda: smc.rewarded(TARGET.feynman_kac(), slope, potential="terminal"), (25, 24)),
+}
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_costs_are_pinned(name):
+    """What a run of 12 steps reports."""
+    build, expected = COSTS[name]
+    model = build()
+    particles, log_weights, start = model.initial(jax.random.key(0), 4, TIMES[0])
+    step = model.move(jax.random.key(0), particles, log_weights, TIMES[0], TIMES[1])[2]
+    assert (start.evaluations + 12 * step.evaluations, start.jvps + 12 * step.jvps) == expected

@@ -234,7 +234,8 @@ def rewarded(
         potential: The statistic m in the cumulative potential ρ_k m_k. "difference": m_k = R_k; "max": the largest R so
             far; "sum": the mean of all R so far; "terminal": no potential before the end. By default "difference", and
             "terminal" where the model's moves leave each of its laws invariant (`tempering`): there a reward belongs in
-            the density, and a potential on the way adds noise (sd of log Z 0.171 with a ramp, 0.083 at the end, 0.028 in the density).
+            the density, and a potential on the way adds noise (sd of log Z 0.171 with a ramp, 0.083 at the end, and
+            0.028 in the density).
         strength: λ; a leaf.
         estimate: R_k. "clean": the reward at the model's one estimate of the end; "draws" or `clean_draws(num)`:
             log-mean-exp over draws of it; `learned(value)`.

@@ -8,7 +8,6 @@
 - `masked`: `masked_loss`: masked diffusion over tokens
 """
 
-from fkdiff.train.objectives import couplings, times, weightings
 from fkdiff.train.objectives.bridge import bridge_loss
 from fkdiff.train.objectives.couplings import paired_noise
 from fkdiff.train.objectives.masked import Masking, masked_loss
@@ -16,7 +15,6 @@ from fkdiff.train.objectives.matching import batch_loss, matching_loss
 from fkdiff.train.objectives.times import sample_times
 
 __all__ = [
-    "batch_loss", "bridge_loss", "couplings", "masked_loss", "Masking", "matching_loss", "paired_noise",
-    "sample_times", "times", "weightings",
+    "batch_loss", "bridge_loss", "masked_loss", "Masking", "matching_loss", "paired_noise", "sample_times",
 ]  # fmt: skip
 __dir__ = __all__.copy  # completion shows these, and no modules
