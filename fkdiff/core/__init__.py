@@ -1,10 +1,12 @@
 """What everything else stands on: types, keys, trees, status codes, errors.
 
 - `types`: `Kernel`, `Transition` and the array aliases used in signatures
+- `distances`: `squared_distances` between rows
 - `keys`: one key per step, use and particle, so results never depend on chunking or device count
 - `trees`: gather, mix, select and map over the particle axis of a pytree
 - `status`: failure codes that ride through compiled code, and their sentences
 - `arguments`: what an argument must be: keys, counts, numbers
+- `bisection`: `bisect`: the threshold of a monotone function
 - `concrete`: what is known now and what is being traced
 - `density`: `LogDensity`: weighted terms whose values and gradients are evaluated once
 - `refusal`: derivatives that would be wrong raise a sentence
@@ -18,8 +20,10 @@
 
 from fkdiff.core._concrete import concrete, traced
 from fkdiff.core.arguments import chunk_size, expect, number, one_key, times_of, whole
+from fkdiff.core.bisection import bisect
 from fkdiff.core.checking import check
 from fkdiff.core.density import Evaluation, LogDensity, log_density
+from fkdiff.core.distances import squared_distances
 from fkdiff.core.keys import particle_keys, stream
 from fkdiff.core.memory import enough_memory
 from fkdiff.core.refusal import refused
@@ -31,10 +35,10 @@ from fkdiff.core.types import Array, Kernel, Key, PyTree, Scalar, Transition, ac
 from fkdiff.errors import FkdiffError, FkdiffWarning, choose, require
 
 __all__ = [
-    "acceptance_of", "Array", "check", "checkpoint_segments", "choose", "chunk_size", "chunked_vmap", "concrete",
-    "enough_memory", "Evaluation", "expect", "FkdiffError", "FkdiffWarning", "Kernel", "Key", "log_density",
+    "acceptance_of", "Array", "bisect", "check", "checkpoint_segments", "choose", "chunk_size", "chunked_vmap",
+    "concrete", "enough_memory", "Evaluation", "expect", "FkdiffError", "FkdiffWarning", "Kernel", "Key", "log_density",
     "LogDensity", "mix", "number", "one_key", "particle_keys", "PyTree", "refused", "require", "Scalar",
-    "scalar_reward", "scan", "select", "Status", "stream", "take", "times_of", "traced", "Transition", "whole",
-    "worst",
+    "scalar_reward", "scan", "select", "squared_distances", "Status", "stream", "take", "times_of", "traced", "Transition",
+    "whole", "worst",
 ]  # fmt: skip
 __dir__ = __all__.copy  # completion shows these, and no modules

@@ -12,6 +12,7 @@ from fkdiff.correctors.exponents import check_exponents
 from fkdiff.correctors.reference import Reference
 from fkdiff.correctors.weighted_sde import WeightedSDE
 from fkdiff.prediction import Predictor
+from fkdiff.smc.combinators.potentials import linear_ramp
 
 Target = Predictor | WeightedSDE
 
@@ -123,7 +124,7 @@ def guidance(conditional: Target, unconditional: Target, scale: Scalar = 1.5) ->
 def tilt(
     target: Target,
     reward: Callable[[Array], Array],
-    ramp: Callable[[Array], Array] = tilting.linear_ramp,
+    ramp: Callable[[Array], Array] = linear_ramp,
     *,
     strength: Scalar = 1.0,
     on: str = "x",

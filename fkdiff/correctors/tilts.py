@@ -87,11 +87,6 @@ def derivatives(target, x: Array, t: Array, probes: Array | None) -> TiltDerivat
     return TiltDerivatives(total, dx, dt, jnp.sum(curved * probes))
 
 
-def linear_ramp(progress: Array) -> Array:
-    """The default ramp: as much of the reward as of the path."""
-    return progress
-
-
 def checked_tilt(reward: Callable, shape: tuple[int, ...], strength: Scalar, ramp: Callable, on: str) -> Tilt:
     """Builds a `Tilt` after trying the reward on a few points.
 

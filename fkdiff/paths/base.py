@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Scalar, require
+from fkdiff.core import Array, Scalar, bisect, require
 
 
 class Rates(NamedTuple):
@@ -106,13 +106,6 @@ def span(log_snr: tuple[float, float]) -> tuple[float, float]:
 
 def invert_increasing(function, value: Array, low: Array, high: Array, steps: int = 60) -> Array:
     """The point of [low, high] where the increasing `function` equals `value`, by bisection."""
-
-    def halve(_, bracket):
-        a, b = bracket
-        middle = 0.5 * (a + b)
-        above = function(middle) > value
-        return jnp.where(above, a, middle), jnp.where(above, middle, b)
-
-    bracket = (jnp.broadcast_to(low, jnp.shape(value)), jnp.broadcast_to(high, jnp.shape(value)))
-    a, b = jax.lax.fori_loop(0, steps, halve, bracket)
+    low, high = (jnp.broadcast_to(end, jnp.shape(value)) for end in (low, high))
+    a, b = bisect(lambda x: function(x) <= value, low, high, steps)
     return 0.5 * (a + b)

@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core import Array, PyTree, chunk_size, concrete, expect, require, times_of, whole
+from fkdiff.core import Array, Key, PyTree, chunk_size, concrete, expect, one_key, require, times_of, whole
 from fkdiff.smc.model import SLACK, Model
 from fkdiff.smc.resamplers.resampling import ResampleFunction, Resampler, adaptive, as_resampler, systematic
+
+
+class Run(NamedTuple):
+    """What every driver was given, checked."""
+
+    key: Key
+    model: Model
+    grid: Array
+    num_particles: int
+    resample: Resampler
+    collect: Any
+    on_nan: str
+
+
+def checked(
+    key: Any,
+    model: Any,
+    grid: Any,
+    num_particles: Any,
+    resample: Any = None,
+    chunk: Any = None,
+    collect: Any = None,
+    on_nan: Any = "error",
+    host: bool = False,
+) -> Run:
+    """What every driver asks of its arguments; see `run_smc` for their sense."""
+    key, model = one_key(key), check_model(model, chunk, host)
+    check_functions(resample, collect)
+    grid, num_particles = check_times(grid, model), check_count(num_particles)
+    resample = check_resampler(resample, model)
+    return Run(key, model, grid, num_particles, resample, collect, check_choice(on_nan))
 
 
 def check_choice(on_nan: str) -> str:

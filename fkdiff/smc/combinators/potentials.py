@@ -17,7 +17,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Scalar, number, require
+from fkdiff.core import Array, Scalar, bisect, number, require
 from fkdiff.smc.weights import ess
 
 HALVINGS = 20  # an adaptive ramp is known to a millionth
@@ -88,14 +88,8 @@ class AdaptiveRamp(eqx.Module):
 
         floor = self.ess * ess(weights(least))
 
-        def halve(_, bracket):
-            low, high = bracket
-            middle = 0.5 * (low + high)
-            fine = ess(weights(middle)) >= floor
-            return jnp.where(fine, middle, low), jnp.where(fine, high, middle)
-
         most = jnp.maximum(most, least)
-        low, _ = jax.lax.fori_loop(0, HALVINGS, halve, (least, most))
+        low, _ = bisect(lambda ramp: ess(weights(ramp)) >= floor, least, most, HALVINGS)
         return jax.lax.stop_gradient(jnp.where(ess(weights(most)) >= floor, most, low))
 
 

@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, FkdiffWarning, Key, one_key
+from fkdiff.core import Array, FkdiffWarning, Key
 from fkdiff.core.progress import progress
 from fkdiff.smc import arguments, engine
 from fkdiff.smc.model import Model
@@ -53,11 +53,8 @@ def drive(
     Cost: as `run_smc`, plus one dispatch per step (two under a host reward) and the host's own time. It cannot stand
     inside jit.
     """
-    key, num_particles = one_key(key), arguments.check_count(num_particles)
-    model = arguments.check_model(model, chunk, host=True)
-    arguments.check_functions(resample, collect)
-    times, resample = arguments.check_times(grid, model), arguments.check_resampler(resample, model)
-    on_nan = arguments.check_choice(on_nan)
+    run = arguments.checked(key, model, grid, num_particles, resample, chunk, collect, on_nan, host=True)
+    key, model, times, num_particles, resample, _, on_nan = run
     calls = _Halves if model.asks_host else _Whole
     state = calls.begin(key, model, num_particles, times[0], on_nan)
     first, steps, stopped = ess(state.log_weights), (), False

@@ -18,7 +18,6 @@ from fkdiff.core import (
     checkpoint_segments,
     concrete,
     enough_memory,
-    one_key,
     particle_keys,
     require,
     whole,
@@ -170,18 +169,11 @@ def replicate(
     Returns:
         `Replicates`: `.evidence`, `.expectation(f)`, `.runs`. Memory: n final populations.
     """
-    key, model = one_key(key), arguments.check_model(model, chunk)
-    arguments.check_functions(resample, collect)
+    run = arguments.checked(key, model, grid, num_particles, resample, chunk, collect, on_nan)
     num_populations = whole("num_populations", num_populations, 2, "for one population use run_smc")
-    grid = arguments.check_times(grid, model)
-    num_particles = arguments.check_count(num_particles)
-    resample = arguments.check_resampler(resample, model)
-    on_nan = arguments.check_choice(on_nan)
-    keys = particle_keys(key, num_populations)
-    with enough_memory(f"num_particles={num_particles}"):
-        return Replicates(
-            _run(keys, model, grid, num_particles, resample, collect, on_nan, checkpoint_segments(checkpoint))
-        )
+    keys = particle_keys(run.key, num_populations)
+    with enough_memory(f"num_particles={run.num_particles}"):
+        return Replicates(_run(keys, *run[1:], checkpoint_segments(checkpoint)))
 
 
 @eqx.filter_jit

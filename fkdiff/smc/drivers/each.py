@@ -60,10 +60,8 @@ def run_each(
     key = one_key(key)
     require(callable(build), f"build={build!r} is not a function; pass build(condition) -> model.")
     arguments.check_functions(resample, collect)
-    grid = arguments.check_times(grid, None)
-    num_particles = arguments.check_count(num_particles)
+    grid, num_particles = arguments.check_times(grid, None), arguments.check_count(num_particles)
     conditions, count = _batch(conditions)
-    on_nan = arguments.check_choice(on_nan)
     return _run(particle_keys(key, count), build, conditions, grid, num_particles, resample, chunk, collect, on_nan)
 
 
@@ -71,9 +69,8 @@ def run_each(
 def _run(keys, build, conditions, grid, num_particles, resample, chunk, collect, on_nan) -> SMCResult:
     def one(row):
         key, condition = row
-        model = arguments.check_model(build(condition), chunk)
-        rule = arguments.check_resampler(resample, model)
-        return unchecked(key, model, grid, num_particles, rule, collect, on_nan)
+        model = build(condition)
+        return unchecked(*arguments.checked(key, model, grid, num_particles, resample, chunk, collect, on_nan))
 
     return jax.lax.map(one, (keys, conditions))
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import equinox as eqx
 import jax
 
-from fkdiff.core import Array, FkdiffError, Key, Status, concrete, one_key, require
+from fkdiff.core import Array, FkdiffError, Key, Status, concrete, require
 from fkdiff.core.keys import Use, stream
 from fkdiff.core.status import SENTENCES
 from fkdiff.smc import arguments
@@ -48,11 +48,8 @@ def freeze(key: Key, model: M, grid: Array, num_particles: int = 1024) -> M:
 
     Cost: the pilot's run, and for a corrector one stage more per step.
     """
-    key = one_key(key)
-    model = arguments.check_model(model)  # type: ignore[assignment]
-    grid, num_particles = arguments.check_times(grid, model), arguments.check_count(num_particles)
-    resample = arguments.check_resampler(None, model)
-    pilot, status = _pilot(stream(key, Use.PROBE), model, grid, num_particles, resample)
+    run = arguments.checked(key, model, grid, num_particles)
+    pilot, status = _pilot(stream(run.key, Use.PROBE), *run[1:5])
     known = concrete(status)
     if known is not None and int(known) != Status.OK:
         raise FkdiffError(f"the pilot run failed: {SENTENCES[Status(int(known))]}.")

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key, checkpoint_segments, enough_memory, one_key, scan
+from fkdiff.core import Array, Key, checkpoint_segments, enough_memory, scan
 from fkdiff.smc import arguments, engine
 from fkdiff.smc.model import Model
 from fkdiff.smc.resamplers.resampling import ResampleFunction
@@ -59,14 +59,9 @@ def run_smc(
 
     References: Del Moral (2004), chapter 11; Chopin and Papaspiliopoulos (2020), chapter 10.
     """
-    key, model = one_key(key), arguments.check_model(model, chunk)
-    arguments.check_functions(resample, collect)
-    grid = arguments.check_times(grid, model)
-    num_particles = arguments.check_count(num_particles)
-    resample = arguments.check_resampler(resample, model)
-    on_nan = arguments.check_choice(on_nan)
-    with enough_memory(f"num_particles={num_particles}"):
-        return _run(key, model, grid, num_particles, resample, collect, on_nan, checkpoint_segments(checkpoint))
+    run = arguments.checked(key, model, grid, num_particles, resample, chunk, collect, on_nan)
+    with enough_memory(f"num_particles={run.num_particles}"):
+        return _run(*run, checkpoint_segments(checkpoint))
 
 
 def unchecked(key, model, grid, num_particles, resample, collect, on_nan, checkpoint=None) -> SMCResult:

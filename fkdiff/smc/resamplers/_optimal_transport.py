@@ -8,7 +8,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, FkdiffError, Key, PyTree, Scalar, concrete, number, require, whole
+from fkdiff.core import (
+    Array,
+    FkdiffError,
+    Key,
+    PyTree,
+    Scalar,
+    concrete,
+    number,
+    require,
+    squared_distances,
+    whole,
+)
 from fkdiff.smc.resamplers import sinkhorn
 from fkdiff.smc.resamplers.resampling import Resampled, Resampler
 
@@ -50,19 +61,14 @@ class Transport(Resampler):
         count = log_weights.shape[0]
         log_a = jax.nn.log_softmax(jnp.where(usable, log_weights, 0.0).astype(self.x.dtype))
         log_b = jnp.full(count, -jnp.log(count), self.x.dtype)
-        cost = squared_distances(self.x) / (2 * self.rule.epsilon.astype(self.x.dtype) * _variance(self.x, log_a))
+        cost = squared_distances(self.x, self.x) / (
+            2 * self.rule.epsilon.astype(self.x.dtype) * _variance(self.x, log_a)
+        )
         solved: Any = sinkhorn.potentials(cost, log_a, log_b, self.rule.tolerance, self.rule.max_steps)
         shares = count * sinkhorn.plan(cost, solved).T
         identity = jnp.eye(count, dtype=shares.dtype)
         after = jnp.where(usable, jnp.zeros_like(log_weights), log_weights)
         return jnp.where(usable, shares, identity), after, usable
-
-
-def squared_distances(x: Array) -> Array:
-    """|x_i − x_j|², (N, N), of centred points."""
-    x = x - jax.lax.stop_gradient(x.mean(axis=0, keepdims=True))
-    squares = jnp.sum(x**2, axis=1)
-    return jnp.maximum(squares[:, None] + squares[None, :] - 2 * x @ x.T, 0.0)
 
 
 def _variance(x: Array, log_a: Array) -> Array:

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Scalar, concrete, require
+from fkdiff.core import Array, Scalar, bisect, concrete, require
 
 
 class Estimate(eqx.Module):
@@ -54,12 +54,9 @@ def quantile(level: Scalar, dof: Scalar = None) -> Array:
         return jax.scipy.special.ndtri(0.5 * (1 + level))
     dof = jnp.asarray(dof, level.dtype)
 
-    def halve(_, bracket):
-        low, high = bracket
-        middle = 0.5 * (low + high)
-        above = jax.scipy.special.betainc(0.5, 0.5 * dof, middle) > level
-        return jnp.where(above, low, middle), jnp.where(above, middle, high)
+    def below(y):
+        return jax.scipy.special.betainc(0.5, 0.5 * dof, y) <= level
 
-    low, high = jax.lax.fori_loop(0, 60, halve, (jnp.zeros_like(level), jnp.ones_like(level)))
+    low, high = bisect(below, jnp.zeros_like(level), jnp.ones_like(level), 60)
     y = 0.5 * (low + high)
     return jnp.sqrt(dof * y / (1 - y))

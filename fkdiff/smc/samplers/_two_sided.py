@@ -20,7 +20,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key, PyTree, concrete, expect, require
+from fkdiff.core import Array, Key, PyTree, bisect, concrete, expect, require
 from fkdiff.smc.results.estimate import Estimate
 from fkdiff.smc.results.result import SMCResult
 from fkdiff.smc.samplers._tempering import Tempered
@@ -107,16 +107,11 @@ def bennett(forward: Array, backward: Array) -> Estimate:
         up, down = jax.nn.sigmoid(forward - offset - c), jax.nn.sigmoid(backward + offset + c)
         return jnp.sum(up) - jnp.sum(down)
 
-    def halve(_, bracket):
-        low, high = bracket
-        middle = 0.5 * (low + high)
-        above = excess(middle) > 0  # falls as C grows
-        return jnp.where(above, middle, low), jnp.where(above, high, middle)
-
     values = jnp.concatenate([forward, -backward])
     values = jnp.where(jnp.isfinite(values), values, 0.0)
     reach = jnp.abs(offset) + 50
-    low, high = jax.lax.fori_loop(0, HALVINGS, halve, (jnp.min(values) - reach, jnp.max(values) + reach))
+    # The excess falls as C grows.
+    low, high = bisect(lambda c: excess(c) > 0, jnp.min(values) - reach, jnp.max(values) + reach, HALVINGS)
     c = 0.5 * (low + high)
     up, down = jax.nn.sigmoid(forward - offset - c), jax.nn.sigmoid(backward + offset + c)
     variance = sum((jnp.mean(f**2) / jnp.mean(f) ** 2 - 1) / f.shape[0] for f in (up, down))

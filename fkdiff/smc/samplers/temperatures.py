@@ -13,7 +13,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array
+from fkdiff.core import Array, bisect
 from fkdiff.smc.weights import normalized
 
 HALVINGS = 30
@@ -51,13 +51,7 @@ def next_temperature(log_weights: Array, log_likelihoods: Array, now: Array, sha
     def enough(step: Array) -> Array:
         return conditional_ess(log_weights, step * log_likelihoods) >= share
 
-    def halve(_, bracket):
-        low, high = bracket
-        middle = 0.5 * (low + high)
-        fine = enough(middle)
-        return jnp.where(fine, middle, low), jnp.where(fine, high, middle)
-
     rest = 1 - now
-    low, _ = jax.lax.fori_loop(0, HALVINGS, halve, (jnp.zeros_like(rest), rest))
+    low, _ = bisect(enough, jnp.zeros_like(rest), rest, HALVINGS)
     step = jnp.where(enough(rest), rest, jnp.maximum(low, SMALLEST))
     return jnp.where(step >= rest, jnp.ones_like(now), now + step)

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fkdiff.core import Array, choose, require
+from fkdiff.core import Array, choose, require, squared_distances
 
 COUPLINGS = ("independent", "optimal_transport", "class_optimal_transport")
 
@@ -52,12 +52,6 @@ def paired_noise(coupling: str, clean: Array, noise: Array, labels: Array | None
         other = labels[:, None] != labels[None, :]
         cost = jnp.where(other, cost + jnp.max(cost) + 1, cost)
     return noise[permutation(cost)]
-
-
-def squared_distances(first: Array, second: Array) -> Array:
-    """|first_i − second_j|², shape (n, m)."""
-    products = jnp.matmul(first, second.T, precision=jax.lax.Precision.HIGHEST)
-    return jnp.sum(first**2, axis=1)[:, None] + jnp.sum(second**2, axis=1)[None, :] - 2 * products
 
 
 def permutation(cost: Array) -> Array:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fkdiff import paths, targets
-from fkdiff.core import FkdiffError
+from fkdiff.core import FkdiffError, squared_distances
 from fkdiff.prediction import KINDS, Parameterization
 from fkdiff.train.objectives import couplings, times, weightings
 from fkdiff.train.objectives.matching import batch_loss, drop_labels, matching_loss
@@ -242,7 +242,7 @@ def test_optimal_transport_is_the_cheapest_permutation():
 
     clean = jax.random.normal(jax.random.key(0), (48, 3)) * 1.5 + 0.7
     noise = jax.random.normal(jax.random.key(1), (48, 3))
-    order = np.asarray(couplings.permutation(couplings.squared_distances(clean, noise)))
+    order = np.asarray(couplings.permutation(squared_distances(clean, noise)))
     np.testing.assert_array_equal(np.sort(order), np.arange(48))
     cost = ((np.asarray(clean)[:, None] - np.asarray(noise)[None]) ** 2).sum(-1)
     rows, columns = linear_sum_assignment(cost)
