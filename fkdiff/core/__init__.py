@@ -36,9 +36,9 @@ from fkdiff.errors import FkdiffError, FkdiffWarning, choose, require
 
 __all__ = [
     "acceptance_of", "Array", "bisect", "check", "checkpoint_segments", "choose", "chunk_size", "chunked_vmap",
-    "concrete", "enough_memory", "Evaluation", "expect", "FkdiffError", "FkdiffWarning", "Kernel", "Key", "log_density",
-    "LogDensity", "mix", "number", "one_key", "particle_keys", "PyTree", "refused", "require", "Scalar",
-    "scalar_reward", "scan", "select", "squared_distances", "Status", "stream", "take", "times_of", "traced", "Transition",
-    "whole", "worst",
+    "concrete", "enough_memory", "Evaluation", "expect", "FkdiffError", "FkdiffWarning", "Kernel", "Key",
+    "log_density", "LogDensity", "mix", "number", "one_key", "particle_keys", "PyTree", "refused", "require",
+    "Scalar", "scalar_reward", "scan", "select", "squared_distances", "Status", "stream", "take", "times_of",
+    "traced", "Transition", "whole", "worst",
 ]  # fmt: skip
 __dir__ = __all__.copy  # completion shows these, and no modules
