@@ -74,7 +74,7 @@ WRONG = {
     "no steps": (lambda: fkc.anneal(PRED, 2.0).grid(0), "num_steps=0"),
     "nothing to freeze": (
         lambda: fk.smc.freeze(jax.random.key(0), fkc.anneal(PRED, 2.0).feynman_kac(control=False), fk.grid(4, PATH)),
-        "no fitted control",
+        "nothing of this model adapts to its population",
     ),
     "grid outside": (
         lambda: fk.run_smc(jax.random.key(0), fkc.anneal(PRED, 2.0).feynman_kac(), jnp.array([0.0, 0.5, 1.0]), 64),

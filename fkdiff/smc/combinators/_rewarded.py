@@ -26,7 +26,8 @@ from fkdiff.smc import arguments
 from fkdiff.smc.combinators._host import HostReward
 from fkdiff.smc.combinators.potentials import POTENTIALS, AdaptiveRamp, TabulatedRamp, floored, linear_ramp
 from fkdiff.smc.combinators.values import Learned, ValueEstimate, as_estimate
-from fkdiff.smc.model import Model, Wrapped
+from fkdiff.smc.model import Model
+from fkdiff.smc.wrapped import Wrapped
 
 DEPTH = 3.0  # nats below the median: relative sd of Ẑ 0.21 there, 0.17 at 1, 1.5 at 10 where r = −∞ below 2 on N(0, 1)
 

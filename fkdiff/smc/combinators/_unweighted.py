@@ -7,7 +7,8 @@ import dataclasses
 import jax.numpy as jnp
 
 from fkdiff.smc import arguments
-from fkdiff.smc.model import Model, Wrapped
+from fkdiff.smc.model import Model
+from fkdiff.smc.wrapped import Wrapped
 
 
 class Unweighted(Wrapped):

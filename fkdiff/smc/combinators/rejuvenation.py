@@ -37,7 +37,8 @@ from fkdiff.core import (
 )
 from fkdiff.core.keys import Use
 from fkdiff.smc import arguments
-from fkdiff.smc.model import Model, Wrapped, count_of
+from fkdiff.smc.model import Model, count_of
+from fkdiff.smc.wrapped import Wrapped
 
 Lens = tuple[Callable[[PyTree], PyTree], Callable[[PyTree, PyTree], PyTree]]
 
