@@ -274,8 +274,8 @@ def test_a_plain_function_is_a_resampler(wrap):
     assert (ours.scheme, theirs.scheme) == ("systematic", "other")
     assert jnp.array_equal(ours.particles, theirs.particles)
     assert bool(theirs.info.resampled.any())
-    model = smc.Population(*(getattr(smc.lift(walks.model()), name) for name in ("initial", "move")), resampler=plain)
-    own = smc.run_smc(key, model, grid, 16)
+    walk = walks.model()
+    own = smc.run_smc(key, smc.Population(walk.initial, walk.move, resampler=plain), grid, 16)
     assert own.scheme == "other"
     assert bool(own.info.resampled.all())
 

@@ -96,7 +96,7 @@ def test_warnings_name_their_symptom():
 def test_every_symptom_has_its_entry():
     package = Path(fk.__file__).parent
     entries = (package / "SYMPTOMS.md").read_text()
-    named = {s for path in package.glob("smc/*.py") for s in re.findall(r"SYMPTOMS\.md#([\w-]+)", path.read_text())}
+    named = {s for path in package.rglob("*.py") for s in re.findall(r"SYMPTOMS\.md#([\w-]+)", path.read_text())}
     assert len(named) >= 5
     assert [s for s in sorted(named) if f"## {s}\n" not in entries] == []
 
