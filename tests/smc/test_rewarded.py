@@ -246,14 +246,14 @@ def test_a_potential_computed_anew_after_a_move_is_seen():
 
 def test_freezing_fixes_control_and_ramp_together():
     """The pilot is that of the model as composed; what comes back looks at no population."""
-    model = smc.rewarded(TARGET.feynman_kac(noise=1.0), slope, smc.adaptive_ramp(0.98, jnp.ones_like))
+    model = smc.rewarded(TARGET.feynman_kac(noise=1.0), slope, smc.adaptive_ramp(0.97))
     assert not model.independent
     frozen = smc.freeze(jax.random.key(2), model, TIMES, 256)
     assert isinstance(frozen, smc.Rewarded)
     assert frozen.independent
     shares = np.asarray(jax.vmap(lambda t: frozen.ramp(frozen.progress(t)))(TIMES))
     assert np.all(np.diff(shares) >= 0)
-    assert ((shares > 0.05) & (shares < 0.95)).sum() >= 2  # on its way, and below the cap
+    assert shares[-1] <= 0.95  # where the cap is 1
     with pytest.raises(fk.FkdiffError, match="moves its particles together"):
         smc.conditional(model, TIMES, 8)
     kernel = smc.conditional(frozen, TIMES, 8)
