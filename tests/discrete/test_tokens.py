@@ -260,7 +260,7 @@ WRONG = {
     "gradient": (lambda: fk.steer(PRED, discrete.unmask(), reward, proposal="twisted"), "tokens do not have"),
     "vector reward": (
         lambda: fk.run_smc(KEY, fk.steer(PRED, discrete.unmask(), lambda x: x), GRID, 8),
-        "one real number in nats",
+        "one number in nats",
     ),
     "wrong logits": (
         lambda: discrete.sample(KEY, discrete.denoiser(MASKED, lambda p, x, t, c: jnp.zeros((2, 9)), (), L), GRID, 4),
