@@ -226,7 +226,7 @@ def nothing(x):
     return jnp.zeros(())
 
 
-FULL = smc.adaptive_ramp(0.95, lambda s: jnp.ones_like(s))
+FULL = smc.adaptive_ramp(0.99, lambda s: jnp.minimum(2 * s, 1.0))  # the ESS binds before the cap does
 # name: (reward of the cell, source -> model)
 COMBINATORS: dict[str, tuple[Any, Callable[[Source], Any]]] = {
     "as it is": (nothing, lambda s: s.model()),

@@ -59,7 +59,7 @@ WRONG = {
     "steer by a number": (lambda: fk.steer(PRED, DDIM, 3.0), "reward=3.0"),
     "ramp as a number": (lambda: fk.steer(PRED, DDIM, reward, 1.0), "ramp=1.0"),
     "NaN strength": (lambda: fk.steer(PRED, DDIM, reward, strength=np.nan), "strength=nan"),
-    "NumPy reward": (lambda: fk.run_smc(KEY, fk.steer(PRED, DDIM, numpy_reward), GRID, 64), "pure_callback"),
+    "NumPy reward": (lambda: fk.run_smc(KEY, fk.steer(PRED, DDIM, numpy_reward), GRID, 64), "fkdiff.steering.host"),
     "NumPy network": (lambda: fk.integrate(KEY, numpy_model(), DDIM, GRID), "jax.numpy"),
     "shape as a number": (lambda: fk.Parameterization(PATH).predictor(reward, (), 2), "tuple of axis lengths"),
     "draws of a law without a key": (lambda: MIX.sample(0, 4), "typed random key"),
