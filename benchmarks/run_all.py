@@ -20,6 +20,8 @@ NAMES = (
     "coverage",
     "learned",
     "steering",
+    "conformance",
+    "floors",
     "inverse",
     "text",
     "gradients",

@@ -28,7 +28,10 @@ def truth(parts, t, reward=lambda x: 0.0 * x):
     return log_mass.max() + np.log(mass.sum() * (LINE[1] - LINE[0])), (mass @ LINE) / mass.sum()
 
 
-@pytest.mark.parametrize("order", [(VP, LINEAR), (LINEAR, VP)], ids=["VP first", "linear first"])
+@pytest.mark.parametrize(
+    "order",
+    [pytest.param((VP, LINEAR), id="VP first"), pytest.param((LINEAR, VP), id="linear first", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("power", [1, pytest.param(8, marks=pytest.mark.slow)])
 def test_a_tilt_ends_at_one_whichever_path_comes_first(order, power):
     first, second = order
@@ -42,7 +45,10 @@ def test_a_tilt_ends_at_one_whichever_path_comes_first(order, power):
     assert abs(float(fk.expectation(out, lambda x: x[0]).value) - mean) <= 0.03
 
 
-@pytest.mark.parametrize("order", [(VE, LINEAR), (LINEAR, VE)], ids=["VE first", "linear first"])
+@pytest.mark.parametrize(
+    "order",
+    [pytest.param((VE, LINEAR), id="VE first"), pytest.param((LINEAR, VE), id="linear first", marks=pytest.mark.slow)],
+)
 def test_noise_is_that_of_the_smallest_path(order):
     first, second = order
     target = product([A.predictor(first), C.predictor(second)])
@@ -55,7 +61,7 @@ def test_noise_is_that_of_the_smallest_path(order):
     assert abs(float(fk.expectation(out, lambda x: x[0]).value) - mean) <= 0.15
 
 
-@pytest.mark.parametrize("chunk", [500, 100, 7])
+@pytest.mark.parametrize("chunk", [7, *(pytest.param(n, marks=pytest.mark.slow) for n in (500, 100))])
 def test_chunks_of_a_model_without_control(chunk):
     """Leaves without entries, such as the columns of no control, pass through chunks."""
     target, grid = anneal(A.predictor(LINEAR), 2.0), fk.grid(4, LINEAR)

@@ -256,6 +256,7 @@ def test_minus_infinity_cuts_the_law_and_nothing_on_the_way(way):
     assert float(many.expectation(lambda x: x[0] < -2.2).value) == 0.0
 
 
+@pytest.mark.slow
 def test_minus_infinity_of_a_host_reward_is_that_of_a_compiled_one():
     host = steering.host(lambda batch: np.where(batch[:, 0] < -2.2, -np.inf, 0.0))
     here = fk.run_smc(KEY, fk.steer(PRED, SOLVER, forbidding), GRID, 256)

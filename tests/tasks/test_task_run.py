@@ -56,6 +56,7 @@ def run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_script_does_what_the_command_does(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cache, "enable_cache", lambda: None)
     (tmp_path / "anneal.yaml").write_text(ANNEAL)
