@@ -40,7 +40,7 @@ def score(values):
 
 @pytest.mark.parametrize(("step_size", "num_steps"), [(0.05, 3), (0.2, 4), ([0.4, 0.1], 5)])
 def test_the_evidence_is_unbiased_at_any_step_size(step_size, num_steps):
-    assert not abs(score(evidences(jnp.asarray(step_size), num_steps))) > 5.6
+    assert abs(score(evidences(jnp.asarray(step_size), num_steps))) <= 5.6
 
 
 @pytest.mark.parametrize("bug", ["no step back", "half the variance", "gain at one temperature"])
