@@ -181,7 +181,8 @@ class Rewarded(Wrapped):
             return particles, more + (own - particles.cumulative)
         statistic = POTENTIALS[self.potential](particles.statistic, floored(own, self.depth), particles.seen)
         ramp = self._ramp(log_weights + more - particles.cumulative, statistic, particles.ramp[0], t)
-        cumulative = ramp * statistic
+        # At ρ = 0 nothing is in the weights, whatever the estimate is: 0 · ∞ is NaN.
+        cumulative = jnp.where(ramp == 0, jnp.zeros_like(statistic), ramp * statistic)
         if self.reward is None:
             inner = self.inner.aimed(inner, ramp)
         increments = more + (cumulative - particles.cumulative)

@@ -58,7 +58,7 @@ def drive(
     calls = _Halves if model.asks_host else _Whole
     state = calls.begin(key, model, num_particles, times[0], on_nan)
     first, steps, stopped = ess(state.log_weights), (), False
-    kept = [_look(collect, model, state, times[0])]
+    kept = [] if collect is None else [_look(collect, model, state, times[0])]
     total = times.shape[0] - 1
     with progress(0, total, "particle-steps") if show else contextlib.nullcontext() as report:
         began = time.monotonic()
@@ -66,17 +66,18 @@ def drive(
             for k in range(total):
                 moved, info = calls.step(key, model, state, times[k], times[k + 1], resample, on_nan)
                 # Waiting keeps the host beside the device: an interrupt is answered at once, between two whole steps.
-                seen = _look(collect, model, jax.block_until_ready(moved), times[k + 1])
-                state, steps, kept = moved, (*steps, info), [*kept, seen]
+                moved = jax.block_until_ready(moved)
+                seen = [] if collect is None else [_look(collect, model, moved, times[k + 1])]
+                state, steps, kept = moved, (*steps, info), kept + seen
                 if report is not None and (k + 1 == total or time.monotonic() - began > 0.1 * len(steps)):
                     speed = num_particles * (k + 1) / max(time.monotonic() - began, 1e-9)
                     report(k + 1, speed, f"ESS {float(info.ess):.0f} of {num_particles}")
             state = calls.end(model, state, times[-1], on_nan)
         except KeyboardInterrupt:
             stopped = True
-    stacked, collected = (jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows) for rows in (steps or ((),), kept))
+    stacked = _stacked(steps) if steps else _no_steps(state)
     reached = times[: len(steps) + 1]
-    out = engine.close(model, state, reached, first, stacked if steps else _no_steps(state), resample, collected)
+    out = engine.close(model, state, reached, first, stacked, resample, _stacked(kept) if kept else None)
     if stopped:
         warnings.warn(
             f"stopped at step {len(steps)} of {total}: the population is that of t = {float(reached[-1]):.4g}, and the "
@@ -121,7 +122,11 @@ _ask_last, _tell_last = eqx.filter_jit(engine.ask_last), eqx.filter_jit(engine.t
 
 @eqx.filter_jit
 def _look(collect, model, state, t):
-    return None if collect is None else collect(model.extract(state.particles, t), state.log_weights, t)
+    return collect(model.extract(state.particles, t), state.log_weights, t)
+
+
+def _stacked(rows):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
 
 
 def _no_steps(state) -> engine.StepInfo:
