@@ -80,7 +80,7 @@ class FiniteSteps(OneParticle):
         if num == 0:
             return clean
         noise = jax.random.normal(stream(key, Use.PROBE), (num, *clean.shape), clean.dtype)
-        return clean + jnp.sqrt(self.target.posterior_variance(t)) * noise
+        return clean[None] + jnp.sqrt(self.target.posterior_variance(t)) * noise
 
     def position(self, particles: Visited) -> Array:
         return particles.x

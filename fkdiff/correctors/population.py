@@ -233,7 +233,7 @@ class Corrector(Model):
             if num == 0:
                 return clean
             noise = jax.random.normal(particle_key, (num, *x.shape), x.dtype)
-            return clean + jnp.sqrt(target.posterior_variance(t)) * noise
+            return clean[None] + jnp.sqrt(target.posterior_variance(t)) * noise
 
         return chunked_vmap(one, self.chunk)(particle_keys(key, particles.shape[0]), particles)
 

@@ -91,7 +91,7 @@ class Chain(OneParticle):
         alpha, sigma = path.alpha(t), path.sigma(t)
         spread = jnp.sqrt(variance * sigma**2 / (alpha**2 * variance + sigma**2))
         noise = jax.random.normal(stream(key, Use.PROBE), (num, *state.x.shape), state.x.dtype)
-        return state.prediction.clean + spread * noise
+        return state.prediction.clean[None] + spread * noise
 
     def value(self, particles: Guided, t: Array, last: bool) -> Array:
         """log ψ as the guidance saw it; at the end the value itself."""
