@@ -72,8 +72,11 @@ class Chain(OneParticle):
         return self._ratio(particle)
 
     def _ratio(self, particle: Guided) -> Array:
-        unguided = isinstance(particle.log_ratio, tuple)
-        return jnp.zeros((), particle.state.x.dtype) if unguided else particle.log_ratio
+        return particle.log_ratio if self._guided else jnp.zeros((), particle.state.x.dtype)
+
+    @property
+    def _guided(self) -> bool:
+        return not isinstance(self.guidance, Unguided)
 
     def shown(self, particle: Guided) -> Array:
         """The position."""
@@ -95,16 +98,14 @@ class Chain(OneParticle):
 
     def value(self, particles: Guided, t: Array, last: bool) -> Array:
         """log ψ as the guidance saw it; at the end the value itself."""
-        if isinstance(self.guidance, Unguided):
+        if not self._guided:
             return super().value(particles, t, last)
         if last:
             return chunked_vmap(lambda x: self.guidance.settled(self, x), self.chunk)(particles.state.x)
         return particles.value
 
     def aimed(self, particles: Guided, share: Array) -> Guided:
-        if isinstance(particles.share, tuple):
-            return particles
-        return particles._replace(share=jnp.broadcast_to(share, particles.share.shape))
+        return particles._replace(share=self.guidance.told(particles.share, share))
 
     def position(self, particles: Guided) -> Array:
         return particles.state.x

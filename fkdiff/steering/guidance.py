@@ -68,8 +68,12 @@ class Guidance(eqx.Module):
         """The value itself at the end, in nats."""
 
     def first_share(self, dtype: Any) -> PyTree:
-        """The `share` of a particle before its model is told another."""
+        """The `share` of a particle before its model is told another; () where the whole value is followed."""
         return ()
+
+    def told(self, share: PyTree, other: Array) -> PyTree:
+        """The `share` of a population that is told another."""
+        return share
 
 
 class Unguided(Guidance):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from fkdiff.core import Array, Key, PyTree, Transition, scalar_reward
 from fkdiff.core.keys import Use, stream
-from fkdiff.smc.combinators.values import Learned, ValueEstimate
+from fkdiff.smc.combinators.values import ValueEstimate
 from fkdiff.solvers import State, arrive
 from fkdiff.steering.guidance import Guidance, Guided, shifted
 
@@ -35,10 +35,13 @@ class Twisted(Guidance):
 
     @property
     def jvps(self) -> int:
-        return int(not isinstance(self.estimate, Learned))
+        return int(self.estimate.looks)
 
     def first_share(self, dtype: Any) -> Array:
         return jnp.zeros((), dtype)
+
+    def told(self, share: Array, other: Array) -> Array:
+        return jnp.broadcast_to(other, share.shape)
 
     def scaled(self, x: Array) -> Array:
         """λ r."""
@@ -49,7 +52,7 @@ class Twisted(Guidance):
         return x, jnp.zeros((), x.dtype)
 
     def look(self, key: Key, chain, x: Array, t: Array, memory: PyTree) -> tuple[State, Array, PyTree]:
-        if isinstance(self.estimate, Learned):
+        if not self.estimate.looks:
             return arrive(chain.pred, x, t, memory), self.estimate.at(x, t), ()
         num = self.estimate.count
 
@@ -66,9 +69,8 @@ class Twisted(Guidance):
         self, key: Key, chain, particle: Guided, transition: Transition, t0: Array, t1: Array
     ) -> tuple[Array, Array]:
         slope = particle.hint
-        if isinstance(self.estimate, Learned):
-            learned = self.estimate
-            slope = jax.grad(lambda z: learned.at(z, t1))(transition.mean)
+        if not self.estimate.looks:
+            slope = jax.grad(lambda z: self.estimate.at(z, t1))(transition.mean)
         return shifted(stream(key, Use.NOISE), transition, particle.share * slope)
 
     def settled(self, chain, x: Array) -> Array:

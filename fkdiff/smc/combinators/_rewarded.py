@@ -25,7 +25,7 @@ from fkdiff.core import Array, PyTree, Scalar, choose, chunk_size, chunked_vmap,
 from fkdiff.smc import arguments
 from fkdiff.smc.combinators._host import HostReward
 from fkdiff.smc.combinators.potentials import POTENTIALS, AdaptiveRamp, TabulatedRamp, floored, linear_ramp
-from fkdiff.smc.combinators.values import Learned, ValueEstimate, as_estimate
+from fkdiff.smc.combinators.values import ValueEstimate, as_estimate
 from fkdiff.smc.model import Model
 from fkdiff.smc.wrapped import Wrapped
 
@@ -104,8 +104,7 @@ class Rewarded(Wrapped):
     @property
     def looks(self) -> bool:
         """Whether the inner model is asked where its particles will end."""
-        own = self.reward is None or isinstance(self.value_estimate, Learned)
-        return self.potential != "terminal" and not own
+        return self.potential != "terminal" and self.reward is not None and self.value_estimate.looks
 
     def initial(self, key, num_particles, t):
         inner, log_weights, info = self.inner.initial(key, num_particles, t)
@@ -136,9 +135,8 @@ class Rewarded(Wrapped):
             return None
         if self.reward is None:
             return self.inner.value(inner, t, False)
-        if isinstance(self.value_estimate, Learned):
-            learned = self.value_estimate
-            return chunked_vmap(lambda x: learned.at(x, t), self.chunk)(self.inner.position(inner))
+        if not self.value_estimate.looks:
+            return chunked_vmap(lambda x: self.value_estimate.at(x, t), self.chunk)(self.inner.position(inner))
         num = self.value_estimate.count
         return self._asked(self.inner.estimate(key, inner, t, num), num)
 

@@ -13,11 +13,20 @@ from typing import Any
 import equinox as eqx
 import jax
 
-from fkdiff.core import Array, PyTree, choose, require, scalar_reward, whole
+from fkdiff.core import Array, FkdiffError, PyTree, choose, require, scalar_reward, whole
 
 
 class ValueEstimate(eqx.Module):
-    """From rewards of examples to one number per particle."""
+    """From rewards of examples, or from a position, to one number per particle."""
+
+    @property
+    def looks(self) -> bool:
+        """Whether examples of where the particle will end are asked for; else `at` says it from the position."""
+        return True
+
+    def at(self, position: PyTree, t: Array) -> Array:
+        """R at one position."""
+        raise FkdiffError(f"a {type(self).__name__} takes rewards of examples; use `combined`.")
 
     @property
     def count(self) -> int:
@@ -49,6 +58,10 @@ class Learned(ValueEstimate):
     """See `learned`; it looks at the position, and at no example."""
 
     value: Callable[[Array, Array], Array]
+
+    @property
+    def looks(self) -> bool:
+        return False
 
     def at(self, position: PyTree, t: Array) -> Array:
         """R at one position."""

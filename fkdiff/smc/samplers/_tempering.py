@@ -126,7 +126,7 @@ class Tempered(Model):
     @property
     def independent(self) -> bool:
         """Whether nothing is chosen from the population."""
-        return self.ess is None and not isinstance(self.moves.move, Tuned) and self.moves.waste_free is None
+        return self.ess is None and not self.moves.tuned and self.moves.waste_free is None
 
     @property
     def default_potential(self) -> str:
@@ -167,9 +167,9 @@ class Tempered(Model):
     def frozen(self, pilot: Pilot) -> Tempered:
         """Temperatures, step sizes, masses and numbers of moves as they were in the pilot."""
         move, report = self.moves.move, pilot.reports
-        if self.ess is None and not isinstance(move, Tuned):
+        if self.ess is None and not self.moves.tuned:
             return self
-        if isinstance(move, Tuned):
+        if self.moves.tuned:
             used = pilot.records[:-1]
             move = Frozen(move.make, used, report.step_size, report.inverse_mass, report.moves)
         moves = Moves(move, self.moves.num_moves, self.moves.waste_free)

@@ -24,7 +24,6 @@ from fkdiff.core import Array, Key, PyTree, bisect, concrete, expect, require
 from fkdiff.smc.results.estimate import Estimate
 from fkdiff.smc.results.result import SMCResult
 from fkdiff.smc.samplers._tempering import Tempered
-from fkdiff.smc.samplers.tuning import Tuned
 
 HALVINGS = 60
 
@@ -45,7 +44,7 @@ def backwards(model: Tempered, sample_target: Callable[[Key], PyTree]) -> Temper
     expect("model", model, Tempered, "pass what fkdiff.smc.tempering returns")
     require(callable(sample_target), f"sample_target={sample_target!r} is not a function; pass sample_target(key).")
     require(
-        model.ess is None and not isinstance(model.moves.move, Tuned),
+        model.ess is None and not model.moves.tuned,
         "the model chooses temperatures or step sizes from its population, and its reverse would choose others; "
         "freeze it first: model = fkdiff.smc.freeze(key, model, grid, num_particles).",
     )

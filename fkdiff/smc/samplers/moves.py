@@ -47,9 +47,14 @@ class Moves(eqx.Module):
     waste_free: int | None = eqx.field(static=True)
 
     @property
+    def tuned(self) -> bool:
+        """Whether step sizes, masses and numbers of moves are chosen from the population."""
+        return isinstance(self.move, Tuned)
+
+    @property
     def first_step(self) -> Array:
         """The step size to begin with."""
-        return self.move.step_size if isinstance(self.move, Tuned) else jnp.zeros(())
+        return self.move.step_size if self.tuned else jnp.zeros(())
 
     def check_count(self, num_particles: int) -> None:
         """Blocks must come out even."""
@@ -62,16 +67,15 @@ class Moves(eqx.Module):
 
     def setting(self, positions: PyTree, log_weights: Array, step_size: Array, now: Array | None = None):
         """What the kernel is made with at this temperature; None where nothing is tuned."""
-        if isinstance(self.move, Tuned):
+        if self.tuned:
             return Setting(step_size, inverse_mass(positions, log_weights, self.move.mass))
         return self.move.setting(now) if isinstance(self.move, Frozen) else None
 
     def kernel(self, density: LogDensity, setting: Setting | None) -> Kernel:
         """The kernel for one density."""
-        if isinstance(self.move, Tuned | Frozen):
-            assert setting is not None
-            return self.move.make(density, setting.step_size, setting.inverse_mass)
-        return self.move(density)
+        if setting is None:
+            return self.move(density)
+        return self.move.make(density, setting.step_size, setting.inverse_mass)
 
     def __call__(
         self, key: Key, kernel_at: Callable[[Any], Kernel], states: Any, setting: Any, chunk: int | None
@@ -79,7 +83,7 @@ class Moves(eqx.Module):
         """Moves every particle with keys of its own."""
         if self.waste_free is not None:
             return self._wasting_nothing(key, kernel_at, states, setting, chunk)
-        if isinstance(self.move, Tuned):
+        if self.tuned:
             return self._until_far(key, kernel_at, states, setting, chunk)
         return self._counted(key, kernel_at, states, setting, chunk)
 
@@ -138,7 +142,7 @@ class Moves(eqx.Module):
         states = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1).reshape(-1, *leaf.shape[2:]), joined)
         made = jnp.ones((), jnp.int32)  # (P − 1)/P steps per particle, counted as one
         moved = _moved(states, jnp.mean(acceptances), setting, made, kernel.evaluations)
-        if not isinstance(self.move, Tuned):
+        if not self.tuned:
             return moved
         return moved._replace(step_size=adapted(setting, moved.acceptance, self.move.acceptance).step_size)
 
