@@ -17,6 +17,8 @@ import itertools
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -476,35 +478,45 @@ def four_particles(runs: int = 2**14) -> dict[str, Any]:
     return {"ratio": ratio, "error": error, "right": bool(abs(ratio - 1) <= 4 * error)}
 
 
-def main() -> None:
-    args = arguments("Every source under every combinator, every driver on every hook.")
-    args.started, rows, everything = time.time(), [], sources()
-    names = ["FeynmanKac", "anneal, noise 1", "tokens"] if args.quick else list(everything)
-    for name in names:
-        for combinator in COMBINATORS:
-            if applies(everything[name], combinator):
-                found = cell(everything[name], combinator)
-                rows.append({"table": "law", "source": name, "combinator": combinator, **found})
-                _say(rows[-1], name, combinator)
-        model, grid = everything[name].model(), everything[name].grid
-        for driver, fine in drivers(smc.rewarded(model, jump), grid, chunks=name != "Population").items():
-            rows.append({"table": "driver", "source": name, "driver": driver, "right": fine, "counts": True})
-            _say(rows[-1], name, driver)
-        rows.append(
-            {"table": "driver", "source": name, "driver": "host", "right": on_host(model, grid), "counts": True}
-        )
-        _say(rows[-1], name, "host reward, adaptive ramp")
-        if model.independent and model.resampler is None:
-            rows.append({"table": "driver", "source": name, "driver": "conditional", "counts": True})
-            rows[-1] |= conditional(everything[name])
-            _say(rows[-1], name, "conditional")
+def rows_of(name: str) -> list[dict[str, Any]]:
+    """Every row of one source."""
+    source, rows = sources()[name], []
+    for combinator in COMBINATORS:
+        if applies(source, combinator):
+            rows.append({"table": "law", "source": name, "combinator": combinator, **cell(source, combinator)})
+            _say(rows[-1], name, combinator)
+    model, grid = source.model(), source.grid
+    for driver, fine in drivers(smc.rewarded(model, jump), grid, chunks=name != "Population").items():
+        rows.append({"table": "driver", "source": name, "driver": driver, "right": fine, "counts": True})
+    rows.append({"table": "driver", "source": name, "driver": "host", "right": on_host(model, grid), "counts": True})
+    if model.independent and model.resampler is None:
+        rows.append({"table": "driver", "source": name, "driver": "conditional", "counts": True, **conditional(source)})
+    for row in rows:
+        if row["table"] == "driver":
+            _say(row, name, row["driver"])
+    return rows
+
+
+def the_rest() -> list[dict[str, Any]]:
+    """Refusals, and four particles."""
+    rows = []
     for name, case in refusals().items():
         rows.append({"table": "refusal", "source": name, "right": refused(case), "counts": True})
         _say(rows[-1], name, "refused, and the way out works")
-    rows.append(
-        {"table": "law", "source": "FeynmanKac", "combinator": "N = 4, E Ẑ = Z", "counts": True} | four_particles()
-    )
+    few = {"table": "law", "source": "FeynmanKac", "combinator": "N = 4, E Ẑ = Z", "counts": True}
+    rows.append(few | four_particles())
     _say(rows[-1], "FeynmanKac", "E Ẑ/Z at N = 4")
+    return rows
+
+
+def main() -> None:
+    args = arguments("Every source under every combinator, every driver on every hook.")
+    args.started = time.time()
+    names = ["FeynmanKac", "anneal, noise 1", "tokens"] if args.quick else list(sources())
+    # Compiling takes most of the time, and one source's programs are of no use to another: a process for each.
+    with ProcessPoolExecutor(2, get_context("spawn"), max_tasks_per_child=1) as pool:
+        rest, parts = pool.submit(the_rest), [pool.submit(rows_of, name) for name in names]
+        rows = [row for part in [*parts, rest] for row in part.result()]
     counted = [row for row in rows if row["counts"]]
     wrong = [row for row in counted if not row["right"]]
     print(f"{len(counted)} cells count, {len(wrong)} wrong, {len(rows) - len(counted)} do not count")
