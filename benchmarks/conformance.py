@@ -15,6 +15,7 @@ The third asks for what cannot be had, and follows the sentence that comes back.
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -28,8 +29,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import fkdiff as fk
-from benchmarks.common import arguments, save
+from benchmarks.common import arguments, folder, save
 from fkdiff import correctors, discrete, mcmc, smc
+from fkdiff.smc.drivers.run import unchecked
 
 KEY = jax.random.key(20)
 PATH = fk.paths.variance_preserving()
@@ -474,7 +476,7 @@ def four_particles(runs: int = 2**14) -> dict[str, Any]:
     source = walk()
     model = smc.rewarded(source.model(), jump, ramp=FULL, potential="difference")
     rule = smc.adaptive(smc.multinomial, 0.9)
-    one = lambda key: smc.run.unchecked(key, model, source.grid, 4, rule, None, "error").log_normalizer  # noqa: E731
+    one = lambda key: unchecked(key, model, source.grid, 4, rule, None, "error").log_normalizer  # noqa: E731
     found = np.exp(np.asarray(eqx.filter_jit(jax.vmap(one))(jax.random.split(KEY, runs)), np.float64))
     ratio, error = (
         found.mean() / np.exp(truth(source, jump)[0]),
@@ -516,7 +518,14 @@ def the_rest() -> list[dict[str, Any]]:
     return rows
 
 
+def _kept(args) -> list[dict[str, Any]]:
+    """Rows of the sources that an interrupted run has finished."""
+    file = folder(args) / "conformance.json"
+    return json.loads(file.read_text())["rows"] if args.resume and file.exists() else []
+
+
 def _add(parser) -> None:
+    parser.add_argument("--resume", action="store_true", help="keep the sources that the results file holds")
     parser.add_argument("--all", action="store_true", help="every combinator and driver on every source")
 
 
