@@ -535,9 +535,11 @@ def main() -> None:
     names = ["FeynmanKac", "tokens"] if args.quick else sorted(sources(), key=lambda name: name in WHOLLY)
     # Compiling takes most of the time, and one source's programs are of no use to another: a process for each.
     with ProcessPoolExecutor(2, get_context("spawn"), max_tasks_per_child=1) as pool:
-        parts = [pool.submit(rows_of, name, args.all or (name in WHOLLY and not args.quick)) for name in names]
-        rows: list[dict[str, Any]] = []
-        for number, part in enumerate(as_completed([*parts, pool.submit(the_rest)]), 1):
+        rows: list[dict[str, Any]] = _kept(args)
+        done = {row["source"] for row in rows}
+        wanted = [name for name in names if name not in done]
+        parts = [pool.submit(rows_of, name, args.all or (name in WHOLLY and not args.quick)) for name in wanted]
+        for number, part in enumerate(as_completed([*parts, pool.submit(the_rest)]), 1 + len(names) - len(wanted)):
             rows += part.result()
             counted = [row for row in rows if row["counts"]]
             wrong = [row for row in counted if not row["right"]]
