@@ -119,3 +119,21 @@ def test_a_resampler_beside_the_model_s_own_is_refused():
     grid, cs = jnp.linspace(0.0, 1.0, 5), jnp.array([0.5, 1.0])
     with pytest.raises(FkdiffError, match="resamples in its own way"):
         smc.run_each(KEY, build, cs, grid, 32, resample=smc.adaptive(smc.systematic, 0.5))
+
+
+@pytest.mark.slow
+def test_a_model_s_own_resampler_is_used_in_every_row():
+    def density(x):
+        return -0.5 * jnp.sum(x**2)
+
+    def build(c):
+        def sample(key):
+            return jax.random.normal(key, (2,))
+
+        move = lambda f: fk.mcmc.mala(f, 0.3)  # noqa: E731
+        return smc.tempering(density, lambda x: c * density(x), sample, move, waste_free=4)
+
+    grid, cs = jnp.linspace(0.0, 1.0, 5), jnp.array([0.5, 1.0])
+    each = smc.run_each(KEY, build, cs, grid, 32)
+    alone = smc.run_smc(jax.random.fold_in(KEY, 1), build(cs[1]), grid, 32)
+    np.testing.assert_allclose(each.log_normalizer[1], alone.log_normalizer, atol=1e-5)
