@@ -101,7 +101,7 @@ def ramps_of(model, key, particles, rule):
 @pytest.mark.slow
 def test_an_adaptive_ramp_is_exactly_unbiased():
     """Three particles, resampled at every step, a ramp that truly varies: E Ẑ = Z within 0.3 %."""
-    model = smc.rewarded(source(), table(REWARD), ramp=smc.adaptive_ramp(0.9, lambda s: 1.0 + 0 * s))
+    model = smc.rewarded(source(), table(REWARD), ramp=smc.adaptive_ramp(0.99, lambda s: 1.0 + 0 * s))
     rule = chain.when(smc.multinomial, 2.0)
     seen = np.array([ramps_of(model, jax.random.key(k), 3, rule) for k in range(20)])
     assert seen[:, :2].std(axis=0).min() > 0.05
@@ -240,8 +240,8 @@ def test_a_potential_computed_anew_after_a_move_is_seen():
         for model in (right, wrong)
     ]
     print(f"log Z {truth:.3f}: moves {found[0]:.3f}, potentials computed anew {found[1]:.3f}")
-    assert abs(found[0] - truth) <= 0.2
-    assert abs(found[1] - truth) >= 1.0
+    assert abs(found[0] - truth) <= 0.1
+    assert abs(found[1] - truth) >= 0.2
 
 
 def test_freezing_fixes_control_and_ramp_together():
