@@ -28,7 +28,7 @@ LAYERS = {
     "gradients": {"mcmc", "smc"},
     "interop": {"prediction", "mcmc"},
     "nn": {"core"},
-    "train": {"targets", "solvers", "nn"},
+    "train": {"targets", "solvers", "discrete", "nn"},
 }
 LAYERS["plot"] = LAYERS["evaluate"] = set(LAYERS)
 LAYERS["tasks"] = set(LAYERS)

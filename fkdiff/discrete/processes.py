@@ -65,7 +65,7 @@ class Masked(Process):
     def noised(self, key: Key, tokens: Array, t: Scalar) -> Array:
         """Masks each token with probability 1 − α(t)."""
         keep = jax.random.bernoulli(key, self.kept(t), tokens.shape)
-        return jnp.where(keep, tokens, jnp.int32(self.mask))
+        return jnp.where(keep, tokens, jnp.asarray(self.mask, tokens.dtype))
 
     def log_likelihood(self, clean: Array, tokens: Array, t: Scalar) -> Array:
         """0 where the token agrees or is hidden, −∞ where it contradicts: the time does not matter."""

@@ -98,8 +98,7 @@ class Text(Task):
     def prompted(self, setting: Setting) -> fk.discrete.DiscretePredictor:
         """The run's denoiser, told how the text begins."""
         run, prompt = setting.run, self.prompt
-        (length,) = run.shape
-        pred = fk.discrete.denoiser(fk.discrete.masked(run.masking.size), run.apply, run.params, length)
+        pred, (length,) = run.denoiser, run.shape
         if not prompt:
             return pred
         require(

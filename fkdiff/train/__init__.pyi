@@ -13,7 +13,6 @@ from fkdiff.train.descent import Fitted as Fitted
 from fkdiff.train.descent import fit as fit
 from fkdiff.train.loop import train as train
 from fkdiff.train.objectives.bridge import bridge_loss as bridge_loss
-from fkdiff.train.objectives.masked import Masking as Masking
 from fkdiff.train.objectives.masked import masked_loss as masked_loss
 from fkdiff.train.objectives.matching import batch_loss as batch_loss
 from fkdiff.train.objectives.matching import matching_loss as matching_loss

@@ -12,14 +12,14 @@ from flax import nnx
 
 from fkdiff import nn, paths
 from fkdiff.core import Array, Key, PyTree, Scalar
+from fkdiff.discrete import Masked, masked
 from fkdiff.prediction import Parameterization
 from fkdiff.train import config as schema
 from fkdiff.train.data.sources import example_shape
 from fkdiff.train.objectives import times, weightings
-from fkdiff.train.objectives.masked import Masking
 from fkdiff.train.text import VOCABULARY
 
-Form = Parameterization | Masking  # what the output of a network means
+Form = Parameterization | Masked  # what the output of a network means
 
 _PATHS = {
     "variance_preserving": paths.variance_preserving,
@@ -36,9 +36,9 @@ def build_path(section: Any) -> paths.Path:
 
 
 def build_form(config: schema.TrainConfig) -> Form:
-    """What the output of a config's network means: a `Parameterization` of its path, or logits under `Masking`."""
+    """What the output of a config's network means: a `Parameterization` of its path, or logits of masked tokens."""
     if isinstance(config.path, schema.Masked):
-        return Masking(len(VOCABULARY), config.path.power)
+        return masked(len(VOCABULARY))
     return build_parameterization(config.path, config.objective)
 
 
@@ -138,7 +138,7 @@ def build_model(config: schema.TrainConfig, key: Key) -> tuple[Callable[..., Arr
     inner, params = nn.functional(Model(config, rngs=nnx.Rngs(params=key)))
     form = build_form(config)
     # Tokens and logits have no scale.
-    apply = inner if isinstance(form, Masking) else ScaledApply(inner, config.path, config.objective)
+    apply = inner if isinstance(form, Masked) else ScaledApply(inner, config.path, config.objective)
     return apply, params, form
 
 

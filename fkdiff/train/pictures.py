@@ -7,9 +7,11 @@ import math
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core import Array, Key, PyTree, particle_keys
+from fkdiff import discrete
+from fkdiff.core import Key
 from fkdiff.core.keys import Use, seed_key, stream
 from fkdiff.paths import grid
 from fkdiff.prediction import Predictor, guide
@@ -18,7 +20,6 @@ from fkdiff.train.config import Digits, Images, Textures, TrainConfig
 from fkdiff.train.config.data import TEXTURE_MEAN, TEXTURE_SCALE
 from fkdiff.train.data import load_data, pixels
 from fkdiff.train.files import write_file
-from fkdiff.train.objectives.masked import unmask
 from fkdiff.train.run import LoadedRun
 from fkdiff.train.text import decode
 
@@ -55,13 +56,8 @@ def draw_samples(run: LoadedRun, folder: Path, name: str = "samples") -> None:
 
 def sample_text(key: Key, run: LoadedRun, num_samples: int) -> np.ndarray:
     """Tokens of `num_samples` texts by ancestral unmasking with the config's number of steps, (n, L)."""
-    (length,), steps = run.shape, run.config.sampling.num_steps
-
-    def draw(params: PyTree, keys: Array) -> Array:
-        one = lambda key: unmask(key, run.masking, run.apply, params, length, steps)  # noqa: E731
-        return jax.lax.map(one, keys, batch_size=min(num_samples, 64))
-
-    return np.asarray(jax.jit(draw)(run.params, particle_keys(key, num_samples)))
+    times = jnp.linspace(0.0, 1.0, run.config.sampling.num_steps + 1)
+    return np.asarray(discrete.sample(key, run.denoiser, times, num_samples, chunk=min(num_samples, 64)))
 
 
 def text_page(tokens: np.ndarray) -> str:

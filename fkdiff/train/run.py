@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fkdiff.core import Array, PyTree, require
+from fkdiff.discrete import DiscretePredictor, Masked, denoiser
 from fkdiff.errors import FkdiffError, FkdiffWarning
 from fkdiff.prediction import Predictor
 from fkdiff.train import checkpoint
@@ -27,7 +28,6 @@ from fkdiff.train.build import Form, abstract_params
 from fkdiff.train.config import Arrays, Images, TrainConfig
 from fkdiff.train.data import example_shape, load_data
 from fkdiff.train.files import check_name, existing_run, metric_rows, refuse_existing, write_file
-from fkdiff.train.objectives.masked import Masking
 from fkdiff.train.schema import validate
 from fkdiff.train.text import VOCABULARY
 from fkdiff.train.yaml import dump_yaml
@@ -43,7 +43,7 @@ class LoadedRun(NamedTuple):
         apply: `apply(params, x, t, cond) -> out` for ONE example; for text `apply(params, tokens, t, cond)` gives the
             logits (L, V) of the clean tokens.
         params: Its parameters.
-        form: What the output means: a `Parameterization`, or `Masking` for text.
+        form: What the output means: a `Parameterization`, or a masked process of text.
         config: The checkpoint's own config.
         step: Step of the checkpoint.
         num_classes: Labels run from 0 to num_classes − 1; 0 for none.
@@ -74,14 +74,14 @@ class LoadedRun(NamedTuple):
         return VOCABULARY if self.config.is_text else None
 
     @property
-    def masking(self) -> Masking:
-        """The masking that a text model was trained under.
+    def denoiser(self) -> DiscretePredictor:
+        """The model of text, for `fkdiff.discrete` and `fkdiff.steer`.
 
         Raises:
             FkdiffError: The model is not one of text.
         """
-        if isinstance(self.form, Masking):
-            return self.form
+        if isinstance(self.form, Masked):
+            return denoiser(self.form, self.apply, self.params, *self.shape)
         raise FkdiffError(f"this model was trained on {self.config.data.kind} and not on text; use run.predictor.")
 
     @property
@@ -91,10 +91,10 @@ class LoadedRun(NamedTuple):
         Raises:
             FkdiffError: The model is one of text, where there is no score.
         """
-        if isinstance(self.form, Masking):
+        if isinstance(self.form, Masked):
             raise FkdiffError(
-                "this model was trained on text and predicts tokens, not a score; use run.apply(run.params, tokens, t, "
-                "None), or draw from it with fkdiff sample."
+                "this model was trained on text and predicts tokens, not a score; use run.denoiser, or draw from it "
+                "with fkdiff sample."
             )
         return self.form.predictor(self.apply, self.params, self.shape)
 

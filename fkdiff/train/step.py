@@ -11,10 +11,11 @@ import optax
 
 from fkdiff.core import Array, Key, PyTree
 from fkdiff.core.keys import Use, stream
+from fkdiff.discrete import Masked
 from fkdiff.train.build import Form, build_times, build_weighting
 from fkdiff.train.config import TrainConfig
 from fkdiff.train.data.dataset import Dataset
-from fkdiff.train.objectives.masked import Masking, batch_masked_loss
+from fkdiff.train.objectives.masked import batch_masked_loss
 from fkdiff.train.objectives.matching import batch_loss
 
 STOP_AFTER = 10  # gradients in a row that are not finite
@@ -82,8 +83,9 @@ def make_loss(
     config asks for it.
     """
     data, objective = config.data, config.objective
-    if isinstance(form, Masking):
-        return lambda params, key, examples, labels: batch_masked_loss(key, form, apply, params, examples)
+    if isinstance(form, Masked):
+        power = config.path.power
+        return lambda params, key, examples, labels: batch_masked_loss(key, form, apply, params, examples, power)
     told = data.num_classes > 0 or data.cond_length > 0
     width = data.noise_width
 

@@ -84,7 +84,7 @@ def test_another_text_is_not_resumed_on(trained, monkeypatch):
 def test_a_loaded_run_offers_its_denoiser(trained):
     out, _ = trained
     loaded = load_run(out)
-    assert (loaded.vocabulary, loaded.shape, loaded.masking.size) == (VOCABULARY, (12,), MASK)
+    assert (loaded.vocabulary, loaded.shape, loaded.denoiser.process.mask) == (VOCABULARY, (12,), MASK)
     assert loaded.corpus["sha256"] == pydoc_corpus().sha256
     tokens = jnp.asarray(encode("the class is")).at[3:6].set(MASK)
     apply = jax.jit(loaded.apply)

@@ -62,7 +62,7 @@ class Linear(GaussianPath):
 
 
 class Masked(Section):
-    """α(t) = 1 − (1 − t)^power is the probability that a token is not masked: for text."""
+    """Text: tokens are kept with probability t, and training draws t = 1 − (1 − u)^power with u uniform."""
 
     kind: Literal["masked"] = "masked"
     power: Annotated[float, Field(ge=1, le=8, allow_inf_nan=False)] = 2.0

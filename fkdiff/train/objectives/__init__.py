@@ -10,11 +10,11 @@
 
 from fkdiff.train.objectives.bridge import bridge_loss
 from fkdiff.train.objectives.couplings import paired_noise
-from fkdiff.train.objectives.masked import Masking, masked_loss
+from fkdiff.train.objectives.masked import masked_loss
 from fkdiff.train.objectives.matching import batch_loss, matching_loss
 from fkdiff.train.objectives.times import sample_times
 
 __all__ = [
-    "batch_loss", "bridge_loss", "masked_loss", "Masking", "matching_loss", "paired_noise", "sample_times",
+    "batch_loss", "bridge_loss", "masked_loss", "matching_loss", "paired_noise", "sample_times",
 ]  # fmt: skip
 __dir__ = __all__.copy  # completion shows these, and no modules

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fkdiff.train.objectives.masked import Masking, batch_masked_loss, masked_loss, unmask
+from fkdiff import discrete
+from fkdiff.train.objectives.masked import batch_masked_loss, masked_loss
 
 V, L = 3, 3
+PROCESS = discrete.masked(V)
 TEXTS = np.array(list(itertools.product(range(V), repeat=L)))
 MASKS = np.array(list(itertools.product([False, True], repeat=L)))
 LAW = np.random.default_rng(5).dirichlet(np.full(len(TEXTS), 0.4))  # skewed, with strong dependence
@@ -39,17 +41,15 @@ def table_apply(theta, tokens, t, cond):
     return exact[a, b, c] + theta[a, b, c]
 
 
-def expected_loss(theta, masking=None, loss=masked_loss, apply=table_apply):
+def expected_loss(theta, loss=masked_loss, apply=table_apply):
     """∫ dt Σ_masks P(mask) Σ_texts p(text) loss, exactly, in nats per token."""
-    masking = Masking(V) if masking is None else masking
     texts, masks, times = jnp.asarray(TEXTS), jnp.asarray(MASKS), jnp.asarray(NODES)
 
     def one(tokens, masked, t):
-        return loss(masking, apply, theta, tokens, masked, t)
+        return loss(PROCESS, apply, theta, tokens, masked, t)
 
     every = jax.vmap(jax.vmap(jax.vmap(one, (None, None, 0)), (None, 0, None)), (0, None, None))(texts, masks, times)
-    # By hand, and not through `Masking`: hidden with probability (1 − t)^power.
-    hidden = (1 - NODES) ** masking.power
+    hidden = 1 - NODES  # by hand, and not through the process
     number = MASKS.sum(1)[:, None]
     probability = hidden**number * (1 - hidden) ** (L - number)
     return jnp.einsum("xmt,x,mt,t->", every, jnp.asarray(LAW), jnp.asarray(probability), jnp.asarray(MASSES))
@@ -59,11 +59,8 @@ ZERO = np.zeros((V + 1,) * L + (L, V))
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("power", [1.0, 2.0, 3.0])
-def test_the_exact_denoiser_scores_the_entropy_and_is_stationary(power):
-    value, gradient = jax.jit(jax.value_and_grad(lambda theta: expected_loss(theta, Masking(V, power))))(
-        jnp.asarray(ZERO)
-    )
+def test_the_exact_denoiser_scores_the_entropy_and_is_stationary():
+    value, gradient = jax.jit(jax.value_and_grad(expected_loss))(jnp.asarray(ZERO))
     assert abs(float(value) * L - ENTROPY) <= 1e-12
     assert float(jnp.abs(gradient).max()) <= 1e-10
 
@@ -88,19 +85,19 @@ def test_any_other_denoiser_scores_the_entropy_and_a_divergence():
     assert abs(float(jax.jit(expected_loss)(theta)) * L - wanted) <= 1e-10
 
 
-def forgotten_weight(masking, apply, theta, tokens, masked, t):
+def forgotten_weight(process, apply, theta, tokens, masked, t):
     """The rate left out, as in masked language models."""
-    return masked_loss(masking, apply, theta, tokens, masked, t) / masking.rate(t)
+    return masked_loss(process, apply, theta, tokens, masked, t) * (1 - t)
 
 
-def wrong_weight(masking, apply, theta, tokens, masked, t):
-    """1/α in place of 1/(1 − α)."""
-    return masked_loss(masking, apply, theta, tokens, masked, t) * (1 - masking.alpha(t)) / masking.alpha(t)
+def wrong_weight(process, apply, theta, tokens, masked, t):
+    """1/t in place of 1/(1 − t)."""
+    return masked_loss(process, apply, theta, tokens, masked, t) * (1 - t) / t
 
 
-def leaking(masking, apply, theta, tokens, masked, t):
+def leaking(process, apply, theta, tokens, masked, t):
     """The denoiser is shown what it should guess."""
-    return masked_loss(masking, lambda theta, seen, t, cond: apply(theta, tokens, t, cond), theta, tokens, masked, t)
+    return masked_loss(process, lambda theta, seen, t, cond: apply(theta, tokens, t, cond), theta, tokens, masked, t)
 
 
 @pytest.mark.x64
@@ -121,38 +118,38 @@ def test_a_denoiser_that_reads_the_wrong_place_is_not_stationary():
     assert not float(jnp.abs(gradient).max()) <= 1e-4
 
 
-class Overmasked(Masking):
-    """Hides tokens with probability (1 − t)^(power + 1) and weighs by (1 − t)^power."""
+class Overmasked(discrete.Masked):
+    """Keeps tokens with probability t², where the loss weighs by 1/(1 − t)."""
 
-    def alpha(self, t):
-        return 1 - (1 - t) ** (self.power + 1)
+    def kept(self, t):
+        return t**2
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("masking, fair", [(Masking(V), True), (Masking(V, 3.0), True), (Overmasked(V), False)])
-def test_the_batch_draws_times_and_masks_from_the_law_that_the_weight_assumes(masking, fair):
+@pytest.mark.parametrize("power, process", [(2.0, PROCESS), (3.0, PROCESS), (2.0, Overmasked(V))])
+def test_the_batch_draws_times_and_masks_from_the_law_that_the_weight_assumes(power, process):
     num = 1 << 15
     rows = np.random.default_rng(2).choice(len(TEXTS), num, p=LAW)
     # Stratified times and texts: the mean over a batch is unbiased, its error below that of independent draws.
     values = jax.jit(
-        lambda key: batch_masked_loss(key, masking, table_apply, jnp.asarray(ZERO), jnp.asarray(TEXTS[rows], jnp.int32))
+        lambda key: batch_masked_loss(key, process, table_apply, jnp.asarray(ZERO), jnp.asarray(TEXTS[rows]), power)
     )
     draws = np.array([values(jax.random.key(seed)) for seed in range(16)])
     # Texts are drawn once, so the target is the mean over them of what is expected of each.
-    scores = conditional_scores(masking)[rows].mean()
+    scores = conditional_scores()[rows].mean()
     deviation = draws.std(ddof=1) / 4
     print(f"mean {draws.mean():.5f}, wanted {scores:.5f}, standard error {deviation:.5f}")
     assert deviation <= 0.01
     # Student's t with 15 degrees of freedom leaves (−12, 12) with probability 1e-8 at most.
-    assert (abs(draws.mean() - scores) <= 12 * deviation) == fair
+    assert (abs(draws.mean() - scores) <= 12 * deviation) == (process is PROCESS)
 
 
-def conditional_scores(masking):
+def conditional_scores():
     """Expected loss of every text under the exact denoiser, per token, by NumPy."""
-    hidden = (1 - NODES) ** masking.power
+    hidden = 1 - NODES
     scores = np.zeros(len(TEXTS))
     for masked in MASKS:
-        weight = hidden ** masked.sum() * (1 - hidden) ** (L - masked.sum()) * masking.power / (1 - NODES)
+        weight = hidden ** masked.sum() * (1 - hidden) ** (L - masked.sum()) / (1 - NODES)
         for row, text in enumerate(TEXTS):
             seen = np.where(masked, V, text)
             entropies = [-np.log(POSTERIOR[(*seen, i, text[i])]) for i in range(L) if masked[i]]
@@ -160,27 +157,18 @@ def conditional_scores(masking):
     return scores
 
 
-def drawn(num_steps, num=1 << 13):
-    """Shares of every text among ancestral samples."""
-    theta = jnp.asarray(ZERO)
+@pytest.mark.parametrize("power", [1.5, 2.0, 4.0])
+def test_a_network_that_reads_the_time_is_told_the_share_that_is_kept(power):
+    """One token whose cross-entropy is t² by construction: the loss is ∫ t² dt, in training as in sampling."""
 
-    def one(key):
-        return unmask(key, Masking(V), table_apply, theta, L, num_steps)
+    def apply(params, tokens, t, cond):
+        return jnp.stack([-(t**2), jnp.log(-jnp.expm1(-(t**2)))])[None]
 
-    tokens = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(4), num)))
-    assert tokens.min() >= 0
-    assert tokens.max() < V  # nothing stays masked
-    return np.bincount(tokens @ [V * V, V, 1], minlength=len(TEXTS)) / num
-
-
-@pytest.mark.x64
-def test_fine_steps_draw_the_law_and_one_step_the_product_of_its_margins():
-    fine, coarse = drawn(128), drawn(1)
-    margins = [[LAW[TEXTS[:, i] == v].sum() for v in range(V)] for i in range(L)]
-    product = np.array([np.prod([margins[i][v] for i, v in enumerate(text)]) for text in TEXTS])
-    # Hoeffding on each of 27 shares at 1e-8, and for 128 steps the chance that two of three share one.
-    floor = np.sqrt(np.log(2 * 27 / 1e-8) / 2 / (1 << 13))
-    print(f"fine {np.abs(fine - LAW).max():.4f}, coarse {np.abs(coarse - product).max():.4f}, floor {floor:.4f}")
-    assert np.abs(fine - LAW).max() <= floor + 3 / 128
-    assert np.abs(coarse - product).max() <= floor
-    assert not np.abs(coarse - LAW).max() <= floor + 3 / 128
+    coin = discrete.masked(2)
+    tokens = jnp.zeros((1 << 17, 1), jnp.int32)
+    values = [float(batch_masked_loss(jax.random.key(s), coin, apply, (), tokens, power)) for s in range(4)]
+    error = np.std(values, ddof=1) / 2
+    print(f"{np.mean(values):.4f} ± {error:.4f}")
+    # Student's t with 3 degrees of freedom leaves (−100, 100) with probability 1e-5; the wrong time gives 0.1 or 0.6.
+    assert error <= 3e-3
+    assert abs(np.mean(values) - 1 / 3) <= max(6 * error, 2e-2)
