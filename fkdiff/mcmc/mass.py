@@ -6,9 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 
-from fkdiff.core import Array, PyTree, require
+from fkdiff.core import Array, PyTree, raveled, require, widened
 from fkdiff.mcmc.states import real_position
 from fkdiff.mcmc.trees import described
 
@@ -77,7 +76,7 @@ def mass_from_population(positions: PyTree, log_weights: Array, dense: bool = Fa
 
 
 def _draws(positions: PyTree) -> tuple[PyTree, int]:
-    positions = real_position(positions)
+    positions = widened(real_position(positions))
     lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(positions)}
     fine = len(lengths) == 1 and lengths != {()} and min(lengths)[0] >= 2
     require(
@@ -87,16 +86,16 @@ def _draws(positions: PyTree) -> tuple[PyTree, int]:
 
 
 def _dtype(positions: PyTree) -> Any:
-    return ravel_pytree(jax.tree.map(lambda leaf: leaf[0], positions))[0].dtype
+    return raveled(jax.tree.map(lambda leaf: leaf[0], positions))[0].dtype
 
 
 def _shrunk(positions: PyTree, weights: Array, size: Any, unbiased: Any, dense: bool) -> PyTree:
-    flat = jax.vmap(lambda row: ravel_pytree(row)[0])(positions)
+    flat = jax.vmap(lambda row: raveled(row)[0])(positions)
     centred = flat - jnp.einsum("n,nd->d", weights, flat)[None]
     keep, floor = size / (size + PRIOR_DRAWS), PRIOR_VARIANCE * PRIOR_DRAWS / (size + PRIOR_DRAWS)
     if dense:
         covariance = unbiased * jnp.einsum("n,ni,nj->ij", weights, centred, centred)
         return keep * covariance + floor * jnp.eye(flat.shape[1], dtype=flat.dtype)
     variance = unbiased * jnp.einsum("n,nd->d", weights, centred**2)
-    unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], positions))[1]
+    unravel = raveled(jax.tree.map(lambda leaf: leaf[0], positions))[1]
     return unravel(keep * variance + floor)

@@ -55,9 +55,9 @@ def batch_masked_loss(
 ) -> Array:
     """The masked loss averaged over a batch, in nats per token, with times t = 1 − (1 − u)^power.
 
-    One u falls in each of `batch` equal slices of [0, 1], in an order drawn anew, and the loss is weighted by dt/du. The power moves no
-    expectation. A token's term has the second moment power²/(power − 1) times that of its cross-entropy: infinite at
-    power 1, and smallest at 2.
+    One u falls in each of `batch` equal slices of [0, 1], in an order drawn anew, and the loss is weighted by dt/du.
+    The power moves no expectation. A token's term has the second moment power²/(power − 1) times that of its
+    cross-entropy: infinite at power 1, and smallest at 2.
 
     Args:
         key: Draws times and masks.
