@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, PyTree, raveled, require, widened
+from fkdiff.core import Array, PyTree, given, raveled, require, widened
 from fkdiff.mcmc.states import real_position
 from fkdiff.mcmc.trees import described
 
@@ -37,8 +37,9 @@ def mass_from_window(positions: PyTree, dense: bool = False) -> PyTree:
     References: Stan Reference Manual, section on HMC algorithm parameters (regularised covariance).
     """
     positions, count = _draws(positions)
-    weights = jnp.full((count,), 1.0 / count, _dtype(positions))
-    return _shrunk(positions, weights, weights.dtype.type(count), weights.dtype.type(count / (count - 1)), dense)
+    with given():
+        weights = jnp.full((count,), 1.0 / count, _dtype(positions))
+        return _shrunk(positions, weights, weights.dtype.type(count), weights.dtype.type(count / (count - 1)), dense)
 
 
 def mass_from_population(positions: PyTree, log_weights: Array, dense: bool = False) -> PyTree:
@@ -65,14 +66,15 @@ def mass_from_population(positions: PyTree, log_weights: Array, dense: bool = Fa
         log_weights.shape == (count,),
         f"log_weights has shape {log_weights.shape} for {count} positions; pass one each.",
     )
-    weights = jax.nn.softmax(log_weights.astype(_dtype(positions)))
-    squares = jnp.sum(weights**2)
-    unbiased = 1 / jnp.maximum(1 - squares, jnp.finfo(weights.dtype).eps)
-    alive = log_weights > -jnp.inf
-    positions = jax.tree.map(
-        lambda leaf: jnp.where(alive.reshape(alive.shape + (1,) * (leaf.ndim - 1)), leaf, 0), positions
-    )
-    return _shrunk(positions, weights, 1 / squares, unbiased, dense)
+    with given():
+        weights = jax.nn.softmax(log_weights.astype(_dtype(positions)))
+        squares = jnp.sum(weights**2)
+        unbiased = 1 / jnp.maximum(1 - squares, jnp.finfo(weights.dtype).eps)
+        alive = log_weights > -jnp.inf
+        positions = jax.tree.map(
+            lambda leaf: jnp.where(alive.reshape(alive.shape + (1,) * (leaf.ndim - 1)), leaf, 0), positions
+        )
+        return _shrunk(positions, weights, 1 / squares, unbiased, dense)
 
 
 def _draws(positions: PyTree) -> tuple[PyTree, int]:
