@@ -61,7 +61,8 @@ def mass_from_population(positions: PyTree, log_weights: Array, dense: bool = Fa
     Gradients: pathwise.
     """
     positions, count = _draws(positions)
-    log_weights = jnp.asarray(log_weights)
+    with given():
+        log_weights = jnp.asarray(log_weights)
     require(
         log_weights.shape == (count,),
         f"log_weights has shape {log_weights.shape} for {count} positions; pass one each.",

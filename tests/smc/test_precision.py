@@ -132,7 +132,8 @@ def guarded(work):
 
 def test_chains_and_populations_transfer_nothing_unasked():
     f, draw = of((jnp.float32, jnp.float32))
-    fk.check(guarded(lambda: fk.run_chain(KEY, hmc(f, inverse_mass=np.eye(3)), jax.device_get(draw(KEY)), 3)))
+    start = jax.device_get(draw(KEY))
+    fk.check(guarded(lambda: fk.run_chain(KEY, hmc(f, inverse_mass=np.eye(3)), start, 3)))
     out = guarded(lambda: fk.check(fk.run_smc(KEY, smc.tempering(f, f, draw, mala), GRID, 256)))
     assert bool(jnp.isfinite(out.log_normalizer))
 
