@@ -6,12 +6,13 @@
 - `trees`: gather, mix, select and map over the particle axis of a pytree
 - `status`: failure codes that ride through compiled code, and their sentences
 - `arguments`: what an argument must be: keys, counts, numbers
-- `bisection`: `bisect`: the threshold of a monotone function
+- `bisection`: `bisect` and `bisect_magnitude`: the threshold of a monotone function
 - `concrete`: what is known now and what is being traced
 - `density`: `LogDensity`: weighted terms whose values and gradients are evaluated once
 - `refusal`: derivatives that would be wrong raise a sentence
 - `rewards`: `scalar_reward`: what a reward must return
 - `scans`: scans that are recomputed in segments, so that their derivatives fit in memory
+- `precision`: sums and decisions in at least float32, mixed dtypes in the widest
 - `memory`: exhaustion as a sentence
 - `errors` (one level up, free of JAX): sentences with the argument, what came and the next action
 - `progress`: a bar on a terminal, lines elsewhere
@@ -19,13 +20,14 @@
 """
 
 from fkdiff.core._concrete import concrete, traced
-from fkdiff.core.arguments import chunk_size, expect, number, one_key, times_of, whole
-from fkdiff.core.bisection import bisect
+from fkdiff.core.arguments import chunk_size, expect, given, number, one_key, times_of, whole
+from fkdiff.core.bisection import bisect, bisect_magnitude
 from fkdiff.core.checking import check
 from fkdiff.core.density import Evaluation, LogDensity, log_density
 from fkdiff.core.distances import squared_distances
 from fkdiff.core.keys import particle_keys, stream
 from fkdiff.core.memory import enough_memory
+from fkdiff.core.precision import common_dtype, raveled, wide_dtype, widened
 from fkdiff.core.refusal import refused
 from fkdiff.core.rewards import scalar_reward
 from fkdiff.core.scans import checkpoint_segments, scan
@@ -35,10 +37,11 @@ from fkdiff.core.types import Array, Kernel, Key, PyTree, Scalar, Transition, ac
 from fkdiff.errors import FkdiffError, FkdiffWarning, choose, require
 
 __all__ = [
-    "acceptance_of", "Array", "bisect", "check", "checkpoint_segments", "choose", "chunk_size", "chunked_vmap",
-    "concrete", "enough_memory", "Evaluation", "expect", "FkdiffError", "FkdiffWarning", "Kernel", "Key",
-    "log_density", "LogDensity", "mix", "number", "one_key", "particle_keys", "PyTree", "refused", "require",
-    "Scalar", "scalar_reward", "scan", "select", "squared_distances", "Status", "stream", "take", "times_of",
-    "traced", "Transition", "whole", "worst",
+    "acceptance_of", "Array", "bisect", "bisect_magnitude", "check", "checkpoint_segments", "choose", "chunk_size",
+    "chunked_vmap", "common_dtype", "concrete", "enough_memory", "Evaluation", "expect", "FkdiffError",
+    "FkdiffWarning", "given", "Kernel", "Key", "log_density", "LogDensity", "mix", "number", "one_key",
+    "particle_keys", "PyTree", "raveled", "refused", "require", "Scalar", "scalar_reward", "scan", "select",
+    "squared_distances", "Status", "stream", "take", "times_of", "traced", "Transition", "whole", "wide_dtype",
+    "widened", "worst",
 ]  # fmt: skip
 __dir__ = __all__.copy  # completion shows these, and no modules

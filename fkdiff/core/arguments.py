@@ -16,6 +16,11 @@ from fkdiff.core.types import Array, Key, Scalar
 from fkdiff.errors import FkdiffError, require
 
 
+def given() -> Any:
+    """Where arguments become arrays: a transfer that was asked for, also under `jax.transfer_guard("disallow")`."""
+    return jax.transfer_guard("allow")
+
+
 def expect(argument: str, value: Any, kind: type | tuple[type, ...], action: str) -> None:
     """Refuses a value of another type, naming what came and what to pass."""
     came = value.__name__ if isinstance(value, type) else type(value).__name__
@@ -56,7 +61,7 @@ def number(
         if traced(value):
             leaf = jnp.asarray(value)
         else:
-            with jax.ensure_compile_time_eval():
+            with given(), jax.ensure_compile_time_eval():
                 leaf = jnp.asarray(value)
     except (TypeError, ValueError):
         raise FkdiffError(f"{argument}={value!r} is not a number{action}.") from None
@@ -73,14 +78,15 @@ def number(
         said = bounds.get(bounded, f" between {low:g} and {high:g}" if all(bounded) else "")
         inside = bool(np.all(np.isfinite(known) & (known >= low) & (known <= high)))
         require(inside, f"{argument}={known} must be a finite number{said}{action}.")
-    with jax.ensure_compile_time_eval():
+    with given(), jax.ensure_compile_time_eval():
         return leaf.astype(jnp.result_type(float))
 
 
 def times_of(grid: Any) -> Array:
     """A grid as an array of real times."""
     try:
-        times = jnp.asarray(grid)
+        with given():
+            times = jnp.asarray(grid)
         if not (jnp.issubdtype(times.dtype, jnp.floating) or jnp.issubdtype(times.dtype, jnp.integer)):
             raise TypeError
     except (TypeError, ValueError):

@@ -29,3 +29,13 @@ def bisect(below: Callable[[Array], Array], low: Array, high: Array, halvings: i
         return jnp.where(left, middle, low), jnp.where(left, high, middle)
 
     return jax.lax.fori_loop(0, halvings, halve, (low, high))
+
+
+def bisect_magnitude(below: Callable[[Array], Array], low: Array, high: Array, halvings: int) -> tuple[Array, Array]:
+    """`bisect` in the logarithm of x > 0, where the threshold may lie many orders of magnitude below `high`.
+
+    From 1e-30 to 1 an x is known to a relative 69/2^halvings, or the last few bits; halving x itself n times finds 0
+    for every threshold below 2^−n.
+    """
+    bracket = bisect(lambda log_x: below(jnp.exp(log_x)), jnp.log(low), jnp.log(high), halvings)
+    return jnp.exp(bracket[0]), jnp.exp(bracket[1])

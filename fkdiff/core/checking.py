@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Protocol, TypeVar
 
+from fkdiff.core.arguments import given
 from fkdiff.core.memory import enough_memory
 from fkdiff.errors import FkdiffError, FkdiffWarning
 
@@ -37,7 +38,7 @@ def check(result: R) -> R:
         FkdiffWarning: Weights collapsed, a mode starved (R > 2), or few ancestors survive. Each sentence
             names the entry of `fkdiff/SYMPTOMS.md` that lists causes and fixes.
     """
-    with enough_memory():  # what was dispatched fails where it is first looked at
+    with given(), enough_memory():  # what was dispatched fails where it is first looked at
         errors, doubts = result.problems()
     if errors:
         raise FkdiffError(errors[0])

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from fkdiff.core.arguments import number
+from fkdiff.core.precision import wide_dtype
 from fkdiff.core.types import Array, PyTree, Scalar
 from fkdiff.errors import FkdiffError, require
 
@@ -51,7 +52,7 @@ class LogDensity(eqx.Module):
         return Evaluation(tuple(value for value, _ in pairs), tuple(grad for _, grad in pairs))
 
     def value(self, at: Evaluation) -> Array:
-        """log-density from what was evaluated."""
+        """log-density from what was evaluated, added up in at least float32."""
         parts = [jnp.where(w == 0, 0, w * v) for w, v in self._weighted(at.values)]
         return sum(parts[1:], parts[0])
 
@@ -69,7 +70,8 @@ class LogDensity(eqx.Module):
         return self.value(self.evaluate(position, gradient=False))
 
     def _weighted(self, values: tuple[Array, ...]) -> list[tuple[Array, Array]]:
-        return [(w.astype(v.dtype), v) for w, v in zip(self.weights, values, strict=True)]
+        dtype = wide_dtype(values)
+        return [(w.astype(dtype), v.astype(dtype)) for w, v in zip(self.weights, values, strict=True)]
 
 
 def log_density(*terms: Callable[[PyTree], Array], weights: tuple[Scalar, ...] | None = None) -> LogDensity:

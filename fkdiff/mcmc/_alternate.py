@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Kernel, expect, require
+from fkdiff.core import Array, Kernel, acceptance_of, expect, require, wide_dtype
 from fkdiff.mcmc.states import kernel_of
 
 
@@ -41,8 +41,8 @@ class Alternate(eqx.Module):
         for number, kernel in enumerate(self.kernels):
             state, info = kernel.step(jax.random.fold_in(key, number), state)
             infos.append(info)
-        rates = [i.acceptance_prob for i in infos if getattr(i, "acceptance_prob", None) is not None]
-        mean = sum(rates[1:], rates[0]) / len(rates) if rates else None
+        rates = [rate for rate in map(acceptance_of, infos) if rate is not None]
+        mean = jnp.mean(jnp.stack([rate.astype(wide_dtype(rates)) for rate in rates]), axis=0) if rates else None
         divergent = jnp.stack([getattr(i, "divergent", jnp.bool_(False)) for i in infos]).any(axis=0)
         return state, AlternateInfo(mean, divergent, tuple(infos))
 

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar, number, require, whole
+from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar, number, require, whole, wide_dtype, widened
 from fkdiff.core import log_density as as_density
 from fkdiff.core._concrete import concrete
 from fkdiff.core.density import Evaluation
@@ -79,12 +79,13 @@ class Hmc(eqx.Module):
             step_size = step_size * (1 + self.jitter * (2 * noise.uniform(keys[2], step_size) - 1))
         velocity = noise.normal_like(keys[0], state.position)
         new, last = leapfrog(self.density, self.metric, state, velocity, step_size, self.num_steps)
-        before, after = self.density.value(state.evaluation), self.density.value(new.evaluation)
-        slower, faster = jax.tree.map(jnp.subtract, last, velocity), jax.tree.map(jnp.add, last, velocity)
-        change = before - after + dot(slower, faster, after.dtype) / 2
-        path = jax.tree.map(jnp.subtract, new.position, state.position)
-        distance = jnp.sqrt(dot(path, path, after.dtype))
-        return metropolis(keys[1], "hmc", state, new, change, distance, limit=MAX_ENERGY_ERROR)
+        first, last = widened((velocity, last))
+        slower, faster = jax.tree.map(jnp.subtract, last, first), jax.tree.map(jnp.add, last, first)
+        dtype = wide_dtype(new)
+        kinetic = dot(slower, faster, dtype) / 2
+        path = jax.tree.map(jnp.subtract, *widened((new.position, state.position)))
+        distance = jnp.sqrt(dot(path, path, dtype))
+        return metropolis(keys[1], "hmc", self.density, state, new, kinetic, distance, MAX_ENERGY_ERROR)
 
 
 def hmc(
@@ -106,7 +107,8 @@ def hmc(
             its own at the same cost. A constant length can resonate: on a Gaussian, εL = 2π/ω returns to where it was.
 
     Returns:
-        `Kernel`; its info is `Info`. |ΔH| > 1000 and NaN are rejected and counted as divergent.
+        `Kernel`; its info is `Info`. NaN and ΔH > 1000 are rejected and counted as divergent; ΔH < 0 is accepted,
+        however large.
 
     Raises:
         FkdiffError: The step size is not positive, the mass not positive definite or of another shape, the jitter

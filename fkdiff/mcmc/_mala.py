@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar
+from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar, wide_dtype, widened
 from fkdiff.core import log_density as as_density
 from fkdiff.mcmc import noise
 from fkdiff.mcmc._metric import Metric, metric
@@ -49,14 +49,12 @@ class Mala(eqx.Module):
         position = axpy(length, move, state.position)
         new = State(position, self.density.evaluate(position))
         pulls = jax.tree.map(jnp.add, pull, self.metric.back(self.density.grad(new.evaluation)))
-        before, after = self.density.value(state.evaluation), self.density.value(new.evaluation)
-        dtype = after.dtype
+        pulls, xi = widened((pulls, xi))
+        dtype = wide_dtype(new)
         half = half.astype(dtype)
         kinetic = half * dot(pulls, axpy(half / 2, pulls, xi), dtype)
         distance = length.astype(dtype) * jnp.sqrt(dot(move, move, dtype))
-        return metropolis(
-            for_acceptance, "mala", state, new, before - after + kinetic, distance, limit=MAX_ENERGY_ERROR
-        )
+        return metropolis(for_acceptance, "mala", self.density, state, new, kinetic, distance, MAX_ENERGY_ERROR)
 
 
 def mala(log_density: Callable[[PyTree], Array], step_size: Scalar, inverse_mass: PyTree | None = None) -> Kernel:

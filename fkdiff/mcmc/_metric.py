@@ -10,9 +10,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
-from fkdiff.core import FkdiffError, PyTree, concrete, require, traced
+from fkdiff.core import FkdiffError, PyTree, concrete, given, raveled, require, traced
 from fkdiff.mcmc.trees import described
 
 
@@ -52,7 +51,7 @@ class Metric(eqx.Module):
             return tree
         if self._leafwise(tree):
             return jax.tree.map(lambda c, leaf: c.astype(leaf.dtype) * leaf, self.factor, tree)
-        flat, unravel = ravel_pytree(tree)
+        flat, unravel = raveled(tree)
         factor = self.factor.astype(flat.dtype)
         return unravel((factor.T if transposed else factor) @ flat if self.matrix else factor * flat)
 
@@ -82,18 +81,20 @@ def metric(inverse_mass: PyTree | Metric | None) -> Metric:
     if isinstance(inverse_mass, list | tuple) and all(np.ndim(leaf) == 0 for leaf in jax.tree.leaves(inverse_mass)):
         inverse_mass = np.asarray(inverse_mass)  # nested lists of numbers
     try:
-        given = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=jnp.result_type(float)), inverse_mass)
+        with given():
+            matrices = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=jnp.result_type(float)), inverse_mass)
     except (TypeError, ValueError):
         kind = type(inverse_mass).__name__
         raise FkdiffError(f"inverse_mass is a {kind} and must hold real numbers; pass arrays, or None.") from None
-    matrix = eqx.is_array(given) and given.ndim == 2 and given.shape[0] == given.shape[1]
-    if not traced(given):
-        _definite(given, matrix)
-    return Metric(jnp.linalg.cholesky(given) if matrix else jax.tree.map(jnp.sqrt, given), matrix)
+    matrix = eqx.is_array(matrices) and matrices.ndim == 2 and matrices.shape[0] == matrices.shape[1]
+    if not traced(matrices):
+        _definite(matrices, matrix)
+    with given():
+        return Metric(jnp.linalg.cholesky(matrices) if matrix else jax.tree.map(jnp.sqrt, matrices), matrix)
 
 
-def _definite(given: PyTree, matrix: bool) -> None:
-    leaves = [np.asarray(concrete(leaf), dtype=np.float64) for leaf in jax.tree.leaves(given)]
+def _definite(known: PyTree, matrix: bool) -> None:
+    leaves = [np.asarray(concrete(leaf), dtype=np.float64) for leaf in jax.tree.leaves(known)]
     fine = all(bool(np.all(np.isfinite(leaf))) for leaf in leaves)
     if fine and matrix:
         symmetric = np.allclose(leaves[0], leaves[0].T, rtol=1e-4, atol=1e-6 * float(np.abs(leaves[0]).max()))

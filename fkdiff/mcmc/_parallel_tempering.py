@@ -27,11 +27,13 @@ from fkdiff.core import (
     PyTree,
     concrete,
     expect,
+    given,
     log_density,
     particle_keys,
     refused,
     require,
     stream,
+    widened,
 )
 from fkdiff.core.keys import Use
 from fkdiff.mcmc import noise
@@ -129,7 +131,7 @@ class ParallelTempering(eqx.Module):
 
     def _swaps(self, key: Key, replicas: Any, count: Array) -> tuple[Array, Array]:
         """(probability of each pair, NaN out of turn; which replica goes where)."""
-        likelihood = replicas.evaluation.values[1]
+        likelihood = widened(replicas.evaluation.values[1])
         gaps = jnp.diff(self.temperatures).astype(likelihood.dtype)
         change = gaps * (likelihood[:-1] - likelihood[1:])
         probability = jnp.where(jnp.isnan(change), jnp.zeros_like(change), jnp.exp(jnp.minimum(change, 0)))
@@ -180,7 +182,8 @@ def parallel_tempering(
         callable(move) and not issubclass(type(move), Kernel),
         "move is not a function of the log-density; pass move=lambda f: fkdiff.mcmc.hmc(f, 0.1, 10).",
     )
-    ladder = jnp.asarray(temperatures, jnp.result_type(float))
+    with given():
+        ladder = jnp.asarray(temperatures, jnp.result_type(float))
     require(
         ladder.ndim == 1 and ladder.shape[0] >= 2,
         f"temperatures has shape {ladder.shape}; pass at least two in one dimension, such as jnp.linspace(0, 1, 8).",

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar
+from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar, wide_dtype
 from fkdiff.core import log_density as as_density
 from fkdiff.mcmc import noise
 from fkdiff.mcmc._metric import Metric, metric
@@ -41,9 +41,9 @@ class RandomWalk(eqx.Module):
         move = self.metric.forward(noise.normal_like(for_noise, state.position))
         position = axpy(self.scale, move, state.position)
         new = State(position, self.density.evaluate(position, gradient=False))
-        before, after = self.density.value(state.evaluation), self.density.value(new.evaluation)
-        distance = self.scale.astype(after.dtype) * jnp.sqrt(dot(move, move, after.dtype))
-        return metropolis(for_acceptance, "random_walk", state, new, before - after, distance, limit=None)
+        dtype = wide_dtype(new)
+        distance = self.scale.astype(dtype) * jnp.sqrt(dot(move, move, dtype))
+        return metropolis(for_acceptance, "random_walk", self.density, state, new, jnp.zeros((), dtype), distance)
 
 
 def random_walk(log_density: Callable[[PyTree], Array], scale: Scalar, inverse_mass: PyTree | None = None) -> Kernel:

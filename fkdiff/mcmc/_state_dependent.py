@@ -7,13 +7,12 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 
-from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar, require
+from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar, common_dtype, raveled, require
 from fkdiff.core import log_density as as_density
 from fkdiff.mcmc import noise
 from fkdiff.mcmc.states import State, kernel_of, start, step_length, unadjusted
-from fkdiff.mcmc.trees import axpy, described, dtype_of
+from fkdiff.mcmc.trees import axpy, described
 
 
 class StateDependent(eqx.Module):
@@ -50,8 +49,9 @@ class StateDependent(eqx.Module):
         if len(leaves) == 1 and leaves[0].shape == ():
             value, gradient = jax.value_and_grad(lambda y: jax.tree.leaves(self.diffusion(y))[0])(x)
             require(
-                value.dtype == dtype_of(x),
-                f"diffusion(x) has dtype {value.dtype} where the position has {dtype_of(x)}; return the position's.",
+                value.dtype == common_dtype(x),
+                f"diffusion(x) has dtype {value.dtype} where the position has {common_dtype(x)}; return that of the "
+                "position.",
             )
             return jax.tree.map(lambda leaf: jnp.full(leaf.shape, value.astype(leaf.dtype)), x), gradient
         came, wanted = described(shapes), described(x)
@@ -60,10 +60,10 @@ class StateDependent(eqx.Module):
             f"diffusion(x) is {came} where the position is {wanted}; return one positive number, or a diagonal like "
             "the position.",
         )
-        flat, unravel = ravel_pytree(x)
+        flat, unravel = raveled(x)
 
         def one(tangent):
-            out, moved = jax.jvp(lambda y: ravel_pytree(self.diffusion(unravel(y)))[0], (flat,), (tangent,))
+            out, moved = jax.jvp(lambda y: raveled(self.diffusion(unravel(y)))[0], (flat,), (tangent,))
             return out, jnp.sum(moved * tangent)
 
         values, divergences = jax.vmap(one)(jnp.eye(flat.size, dtype=flat.dtype))

@@ -22,6 +22,7 @@ from fkdiff.core import (
     require,
     stream,
     whole,
+    widened,
 )
 from fkdiff.core._concrete import concrete
 from fkdiff.core.keys import Use
@@ -125,7 +126,7 @@ def _tune(key, kernel, position, num_steps, target, first, num_chains) -> Adapta
             "kernel(step_size) accepts everything, so no acceptance can be reached; choose the step of an unadjusted "
             "kernel by its bias.",
         )
-        return state, jnp.mean(info.acceptance_prob).astype(target.dtype)
+        return state, jnp.mean(widened(info.acceptance_prob)).astype(target.dtype)
 
     guess = jnp.ones_like(target) if first is None else first
     state = jax.vmap(kernel(guess).init)(particle_keys(stream(key, Use.INITIAL), chains), position)

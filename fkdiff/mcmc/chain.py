@@ -15,6 +15,7 @@ from fkdiff.core import (
     Kernel,
     Key,
     PyTree,
+    acceptance_of,
     checkpoint_segments,
     expect,
     one_key,
@@ -24,6 +25,7 @@ from fkdiff.core import (
     stream,
     traced,
     whole,
+    widened,
 )
 from fkdiff.core.keys import Use
 from fkdiff.mcmc.states import real_position
@@ -145,7 +147,8 @@ def _run(key, kernel, position, num_steps, collect, num_chains, checkpoint) -> C
     def one_step(k, state):
         state, info = kernel.step(k, state)
         kept = None if collect is None else collect(state, info)
-        return state, (getattr(info, "acceptance_prob", None), getattr(info, "divergent", jnp.bool_(False)), kept)
+        divergent = getattr(info, "divergent", jnp.bool_(False))
+        return state, (widened(acceptance_of(info)), divergent, kept)  # half precision cannot count acceptances
 
     steps, move = stream(key, Use.MOVE), spread(one_step)
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 
-from fkdiff.core import Array, PyTree, require
+from fkdiff.core import Array, PyTree, given, raveled, require, widened
 from fkdiff.mcmc.states import real_position
 from fkdiff.mcmc.trees import described
 
@@ -38,8 +37,9 @@ def mass_from_window(positions: PyTree, dense: bool = False) -> PyTree:
     References: Stan Reference Manual, section on HMC algorithm parameters (regularised covariance).
     """
     positions, count = _draws(positions)
-    weights = jnp.full((count,), 1.0 / count, _dtype(positions))
-    return _shrunk(positions, weights, weights.dtype.type(count), weights.dtype.type(count / (count - 1)), dense)
+    with given():
+        weights = jnp.full((count,), 1.0 / count, _dtype(positions))
+        return _shrunk(positions, weights, weights.dtype.type(count), weights.dtype.type(count / (count - 1)), dense)
 
 
 def mass_from_population(positions: PyTree, log_weights: Array, dense: bool = False) -> PyTree:
@@ -61,23 +61,25 @@ def mass_from_population(positions: PyTree, log_weights: Array, dense: bool = Fa
     Gradients: pathwise.
     """
     positions, count = _draws(positions)
-    log_weights = jnp.asarray(log_weights)
+    with given():
+        log_weights = jnp.asarray(log_weights)
     require(
         log_weights.shape == (count,),
         f"log_weights has shape {log_weights.shape} for {count} positions; pass one each.",
     )
-    weights = jax.nn.softmax(log_weights.astype(_dtype(positions)))
-    squares = jnp.sum(weights**2)
-    unbiased = 1 / jnp.maximum(1 - squares, jnp.finfo(weights.dtype).eps)
-    alive = log_weights > -jnp.inf
-    positions = jax.tree.map(
-        lambda leaf: jnp.where(alive.reshape(alive.shape + (1,) * (leaf.ndim - 1)), leaf, 0), positions
-    )
-    return _shrunk(positions, weights, 1 / squares, unbiased, dense)
+    with given():
+        weights = jax.nn.softmax(log_weights.astype(_dtype(positions)))
+        squares = jnp.sum(weights**2)
+        unbiased = 1 / jnp.maximum(1 - squares, jnp.finfo(weights.dtype).eps)
+        alive = log_weights > -jnp.inf
+        positions = jax.tree.map(
+            lambda leaf: jnp.where(alive.reshape(alive.shape + (1,) * (leaf.ndim - 1)), leaf, 0), positions
+        )
+        return _shrunk(positions, weights, 1 / squares, unbiased, dense)
 
 
 def _draws(positions: PyTree) -> tuple[PyTree, int]:
-    positions = real_position(positions)
+    positions = widened(real_position(positions))
     lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(positions)}
     fine = len(lengths) == 1 and lengths != {()} and min(lengths)[0] >= 2
     require(
@@ -87,16 +89,16 @@ def _draws(positions: PyTree) -> tuple[PyTree, int]:
 
 
 def _dtype(positions: PyTree) -> Any:
-    return ravel_pytree(jax.tree.map(lambda leaf: leaf[0], positions))[0].dtype
+    return raveled(jax.tree.map(lambda leaf: leaf[0], positions))[0].dtype
 
 
 def _shrunk(positions: PyTree, weights: Array, size: Any, unbiased: Any, dense: bool) -> PyTree:
-    flat = jax.vmap(lambda row: ravel_pytree(row)[0])(positions)
+    flat = jax.vmap(lambda row: raveled(row)[0])(positions)
     centred = flat - jnp.einsum("n,nd->d", weights, flat)[None]
     keep, floor = size / (size + PRIOR_DRAWS), PRIOR_VARIANCE * PRIOR_DRAWS / (size + PRIOR_DRAWS)
     if dense:
         covariance = unbiased * jnp.einsum("n,ni,nj->ij", weights, centred, centred)
         return keep * covariance + floor * jnp.eye(flat.shape[1], dtype=flat.dtype)
     variance = unbiased * jnp.einsum("n,nd->d", weights, centred**2)
-    unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], positions))[1]
+    unravel = raveled(jax.tree.map(lambda leaf: leaf[0], positions))[1]
     return unravel(keep * variance + floor)

@@ -9,7 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from fkdiff.core import Array, Kernel, Key, LogDensity, PyTree, Scalar, concrete, number, refused, require, select
+from fkdiff.core import (
+    Array,
+    Kernel,
+    Key,
+    LogDensity,
+    PyTree,
+    Scalar,
+    concrete,
+    given,
+    number,
+    refused,
+    require,
+    select,
+)
 from fkdiff.core.density import Evaluation
 from fkdiff.mcmc import noise
 from fkdiff.mcmc.trees import like
@@ -41,7 +54,8 @@ class Info(NamedTuple):
     Attributes:
         acceptance_prob: Of the proposal, in [0, 1].
         accepted: Whether it was accepted.
-        divergent: Whether its energy was NaN, or off by more than 1000 where an integrator made it.
+        divergent: Whether its energy was NaN, or rose by more than 1000 where an integrator made it. A proposal beyond
+            a hard wall, where the density is 0, is rejected and is no divergence.
         energy_change: H(proposal) − H(start) in nats; of a random walk −Δ log p.
         distance: |proposal − start|; its square times `acceptance_prob` is the expected squared jump.
     """
@@ -78,7 +92,8 @@ def step_length(argument: str, value: Scalar) -> Array:
 
 def real_position(position: PyTree) -> PyTree:
     """The position as arrays of a dtype of their own; Python numbers take the default."""
-    position = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=jnp.result_type(leaf)), position)
+    with given():
+        position = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=jnp.result_type(leaf)), position)
     require(bool(jax.tree.leaves(position)), "the position holds no array; pass a pytree of real arrays.")
     for leaf in jax.tree.leaves(position):
         require(
@@ -103,19 +118,40 @@ def start(density: LogDensity, position: PyTree, gradient: bool = True) -> State
 
 
 def metropolis(
-    key: Key, name: str, old: State, new: State, energy_change: Array, distance: Array, limit: float | None
+    key: Key,
+    name: str,
+    density: LogDensity,
+    old: State,
+    new: State,
+    kinetic: Array,
+    distance: Array,
+    limit: float = jnp.inf,
 ) -> tuple[State, Info]:
-    """Accepts with probability min(1, e^{−ΔH}); NaN is rejected, and so is |ΔH| beyond `limit`, both ways alike.
+    """Accepts with probability min(1, e^{−ΔH}), decided in at least float32; NaN and a density of +∞ are rejected.
+
+    Args:
+        key: Draws the decision.
+        name: Of the kernel, for the refusal of a derivative.
+        density: Gives −Δ log p of both states.
+        old: Where the chain is.
+        new: What is proposed.
+        kinetic: The rest of ΔH: of momenta, or of the ratio of proposals.
+        distance: |new − old|.
+        limit: A rise of the energy beyond it is a divergence. However far it falls, the proposal is accepted: a start
+            far out in the tails is left so.
 
     Gradients: refused, with the name of the identity that is right; the info is differentiable.
     """
-    bad = jnp.isnan(energy_change)
-    if limit is not None:
-        bad = bad | (jnp.abs(energy_change) > limit)
-    probability = jnp.where(bad, jnp.zeros_like(energy_change), jnp.exp(-jnp.maximum(energy_change, 0)))
+    before, after = density.value(old.evaluation), density.value(new.evaluation)
+    change = before - after + kinetic.astype(after.dtype)
+    bad = jnp.isnan(change) | (after == jnp.inf)
+    # Beyond a wall the density is 0 at a finite place, which a step that blew up does not reach with finite energy.
+    # The gradient beyond may be NaN, and then so is the kinetic part.
+    wall = (after == -jnp.inf) & jnp.isfinite(distance) & ~(kinetic > limit)
+    probability = jnp.where(bad, jnp.zeros_like(change), jnp.exp(-jnp.maximum(change, 0)))
     accepted = noise.uniform(key, probability) < probability
     state = refused(select(accepted, new, old), REFUSAL.format(name=name))
-    return state, Info(probability, accepted, bad, energy_change, distance)
+    return state, Info(probability, accepted, (bad | (change > limit)) & ~wall, change, distance)
 
 
 def unadjusted(density: LogDensity, position: PyTree) -> tuple[State, UnadjustedInfo]:

@@ -23,14 +23,10 @@ def scaled(scale: Array, x: PyTree) -> PyTree:
 
 
 def dot(x: PyTree, y: PyTree, dtype: Any) -> Array:
-    """Σ x y over every leaf, added up in `dtype`."""
-    parts = [jnp.sum(a * b).astype(dtype) for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True)]
+    """Σ x y over every leaf, multiplied and added up in `dtype`."""
+    pairs = zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True)
+    parts = [jnp.sum(a.astype(dtype) * b.astype(dtype)) for a, b in pairs]
     return functools.reduce(operator.add, parts)
-
-
-def dtype_of(tree: PyTree) -> Any:
-    """The widest dtype among the leaves."""
-    return functools.reduce(jnp.promote_types, [leaf.dtype for leaf in jax.tree.leaves(tree)])
 
 
 def all_finite(tree: PyTree) -> Array:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core import Array, Key, PyTree, chunk_size, concrete, expect, one_key, require, times_of, whole
+from fkdiff.core import Array, Key, PyTree, chunk_size, concrete, expect, given, one_key, require, times_of, whole
 from fkdiff.smc.model import SLACK, Model
 from fkdiff.smc.resamplers.resampling import ResampleFunction, Resampler, adaptive, as_resampler, systematic
 
@@ -40,8 +40,9 @@ def checked(
     """What every driver asks of its arguments; see `run_smc` for their sense."""
     key, model = one_key(key), check_model(model, chunk, host)
     check_functions(resample, collect)
-    grid, num_particles = check_times(grid, model), check_count(num_particles)
-    resample = check_resampler(resample, model)
+    with given():
+        grid, num_particles = check_times(grid, model), check_count(num_particles)
+        resample = check_resampler(resample, model)
     return Run(key, model, grid, num_particles, resample, collect, check_choice(on_nan))
 
 

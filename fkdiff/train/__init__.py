@@ -8,6 +8,7 @@
 - `objectives`: what training minimises: matching losses, weightings, times, couplings, bridges, masked tokens
 - `value`: `fit_value`: the value of a reward, learned from roll-outs, for `fkdiff.steering.learned`
 - `baselines`: the n-gram models that a text model must beat
+- `averages`: moving averages of parameters
 - `descent`: `fit`: a loss of one's own, for notebooks
 - `step`: one pure training step
 - `plan`: `resolved`: a config and its data, resolved once, before the first step

@@ -12,6 +12,7 @@ import optax
 
 from fkdiff.core import Array, Key, PyTree, number, one_key, require, whole
 from fkdiff.core.keys import Use, stream
+from fkdiff.train.averages import averaged
 from fkdiff.train.data.batches import batch_indices
 
 
@@ -20,7 +21,7 @@ class Fitted(NamedTuple):
 
     Attributes:
         params: The last parameters.
-        ema: Their exponential moving average, which samplers should use.
+        ema: Their exponential moving average, which samplers should use; it has forgotten the start.
         losses: Of every step, (num_steps,).
     """
 
@@ -57,7 +58,7 @@ def fit(
         num_steps: Updates.
         batch_size: Examples per update.
         learning_rate: At the start.
-        ema_decay: Of the average.
+        ema_decay: Of the average in the long run; after k steps it keeps at most (1 + k)/(10 + k) of itself.
         clip: Largest norm of a gradient.
 
     Returns:
@@ -96,8 +97,7 @@ def _fit(key, loss, params, data, rate, decay, clip, num_steps, batch_size) -> F
             updates, state = optimizer.update(gradient, state)
         length = -0.5 * rate * (1 + jnp.cos(jnp.pi * share))
         params = jax.tree.map(lambda p, u: p + length.astype(p.dtype) * u, params, updates)
-        ema = jax.tree.map(lambda e, p: e + (1 - decay).astype(p.dtype) * (p - e), ema, params)
-        return (params, ema, state), value
+        return (params, averaged(ema, params, k, decay), state), value
 
     start = (params, params, optimizer.init(params))
     (params, ema, _), losses = jax.lax.scan(step, start, jnp.arange(num_steps))

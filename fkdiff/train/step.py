@@ -12,6 +12,7 @@ import optax
 from fkdiff.core import Array, Key, PyTree
 from fkdiff.core.keys import Use, stream
 from fkdiff.discrete import Masked
+from fkdiff.train.averages import averaged
 from fkdiff.train.build import Form, build_times, build_weighting
 from fkdiff.train.config import TrainConfig
 from fkdiff.train.data.dataset import Dataset
@@ -66,12 +67,6 @@ def init_state(params: PyTree, optimizer: optax.GradientTransformation, num_more
     step, skipped, streak = (jnp.zeros((), jnp.int32) for _ in range(3))
     ema, *more = (jax.tree.map(jnp.copy, params) for _ in range(1 + num_more))
     return TrainState(step, params, ema, tuple(more), optimizer.init(params), skipped, streak)
-
-
-def ema_decay_at(step: Array, decay: float) -> Array:
-    """min(decay, (1 + k)/(10 + k)): early averages forget the random start."""
-    k = step.astype(jnp.float32)
-    return jnp.minimum(decay, (1 + k) / (10 + k))
 
 
 def make_loss(
@@ -158,18 +153,14 @@ def make_step(
         norm = optax.tree.norm(gradient)
         sound = jnp.isfinite(norm) & (state.streak < STOP_AFTER)
 
-        def averaged(ema: PyTree, params: PyTree, decay: float) -> PyTree:
-            share = ema_decay_at(state.step, decay)
-            return jax.tree.map(lambda e, p: share * e + (1 - share) * p, ema, params)
-
         def move() -> tuple[PyTree, ...]:
             # optax counts in int32 and multiplies by floats, which strict promotion refuses.
             with jax.numpy_dtype_promotion("standard"):
                 updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
             others = zip(state.more_emas, optim.more_ema_decays, strict=True)
-            more = tuple(averaged(ema, params, decay) for ema, decay in others)
-            return params, averaged(state.ema, params, optim.ema_decay), more, opt_state
+            more = tuple(averaged(ema, params, state.step, decay) for ema, decay in others)
+            return params, averaged(state.ema, params, state.step, optim.ema_decay), more, opt_state
 
         still = (state.params, state.ema, state.more_emas, state.opt_state)
         params, ema, more, opt_state = jax.lax.cond(sound, move, lambda: still)

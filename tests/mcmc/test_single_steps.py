@@ -1,5 +1,7 @@
 """One step against NumPy, the decision's truth table, and the integrator's symmetries: nothing is drawn."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,10 @@ import pytest
 import scipy.linalg
 from scipy.stats import multivariate_normal
 
+import fkdiff as fk
 from fkdiff import FkdiffError, mcmc
-from fkdiff.mcmc import states
+from fkdiff.core import log_density
+from fkdiff.mcmc import noise, states
 from fkdiff.mcmc._metric import metric
 from tests.mcmc.mcmc_laws import KEY, injected
 
@@ -90,27 +94,98 @@ def test_leapfrog_is_reversible_and_keeps_volume():
     assert abs(volume - 1) <= 1e-8
 
 
+WALL = -np.inf
+
+
 @pytest.mark.parametrize(
-    "change, u, accepted, divergent, probability",
+    "after, kinetic, u, accepted, divergent, probability",
     [
-        (-5.0, 0.999999, True, False, 1.0),
-        (0.0, 0.999999, True, False, 1.0),
-        (np.log(2.0), 0.49, True, False, 0.5),
-        (np.log(2.0), 0.51, False, False, 0.5),
-        (np.inf, 0.0, False, True, 0.0),
-        (np.nan, 0.0, False, True, 0.0),
-        (1001.0, 0.0, False, True, 0.0),
-        (-1001.0, 0.0, False, True, 0.0),
+        (5.0, 0.0, 0.999999, True, False, 1.0),
+        (0.0, 0.0, 0.999999, True, False, 1.0),
+        (-np.log(2.0), 0.0, 0.49, True, False, 0.5),
+        (0.0, np.log(2.0), 0.51, False, False, 0.5),
+        (np.nan, 0.0, 0.0, False, True, 0.0),
+        (0.0, np.nan, 0.0, False, True, 0.0),
+        (-1001.0, 0.0, 0.0, False, True, 0.0),
+        (1001.0, 0.0, 0.999999, True, False, 1.0),  # out of the tails, as far as it goes
+        (0.0, -2e6, 0.999999, True, False, 1.0),
+        (np.inf, 0.0, 0.0, False, True, 0.0),  # no density is infinite
+        (WALL, 3.0, 0.0, False, False, 0.0),
+        (WALL, np.nan, 0.0, False, False, 0.0),  # the gradient beyond a wall may be anything
+        (WALL, 1e30, 0.0, False, True, 0.0),  # the integrator blew up, and the density with it
     ],
 )
-def test_decisions(change, u, accepted, divergent, probability):
-    old, new = (states.State(jnp.full(2, at), states.Evaluation((jnp.float32(at),), None)) for at in (0.0, 1.0))
-    with injected([], u):
-        state, info = states.metropolis(KEY, "x", old, new, jnp.float32(change), jnp.float32(1.0), 1000.0)
+def test_decisions(after, kinetic, u, accepted, divergent, probability):
+    decided, info = decision(0.0, after, kinetic, u)
     assert bool(info.accepted) is accepted
     assert bool(info.divergent) is divergent
     assert abs(float(info.acceptance_prob) - probability) <= 1e-6
-    assert [float(leaf.max()) for leaf in jax.tree.leaves(state)] == [float(accepted)] * 2
+    assert float(decided.position.max()) == float(accepted)
+
+
+def decision(before, after, kinetic, u=None, dtype=jnp.float32, key=KEY):
+    """What becomes of a proposal from 0 to 1 with these log-densities."""
+    density = log_density(lambda x: jnp.sum(x))
+    old, new = (
+        states.State(jnp.full(2, at, dtype), states.Evaluation((jnp.asarray(value, dtype),), None))
+        for at, value in ((0.0, before), (1.0, after))
+    )
+    with injected([], u) if u is not None else contextlib.nullcontext():
+        return states.metropolis(
+            key, "x", density, old, new, jnp.asarray(kinetic, jnp.float32), jnp.float32(1.0), 1000.0
+        )
+
+
+def test_a_start_without_density_is_left():
+    decided, info = decision(-np.inf, 0.0, 0.0, 0.999999)
+    assert bool(info.accepted)
+    assert float(decided.position.max()) == 1.0
+
+
+@pytest.mark.parametrize("planted", [False, True])
+def test_half_precision_accepts_rare_moves_as_rarely_as_it_should(planted, monkeypatch):
+    """A uniform number of bfloat16 is 0 once in 128 draws, and would accept whatever is proposed that often."""
+    if planted:
+        half = lambda key, like: jax.random.uniform(key, (), jnp.bfloat16).astype(like.dtype)  # noqa: E731
+        monkeypatch.setattr(noise, "uniform", half)
+    num, wanted = 1 << 16, np.exp(-7.0)
+    step = jax.jit(jax.vmap(lambda key: decision(7.0, 0.0, 0.0, dtype=jnp.bfloat16, key=key)[1].accepted))
+    share = float(step(jax.random.split(KEY, num)).mean())
+    assert (abs(share - wanted) <= 6 * np.sqrt(wanted / num)) is not planted
+
+
+def wide(x):
+    return -0.5 * jnp.sum(x**2)
+
+
+@pytest.mark.parametrize(
+    "kernel", [mcmc.hmc(wide, 0.6, 3), mcmc.mala(wide, 0.5), mcmc.alternate(mcmc.mala(wide, 0.5), mcmc.ula(wide, 0.1))]
+)
+def test_a_start_far_out_in_the_tails_is_left_at_once(kernel):
+    """The energy falls by thousands of nats in a step, which is no reason to stay."""
+    run = fk.run_chain(KEY, kernel, jnp.full(4, 100.0), 60, collect=lambda state, info: state.position)
+    assert int(run.divergences) == 0
+    assert float(run.acceptance) >= 0.5
+    # |x|² of N(0, I) in 4 dimensions is above 60 with probability 3e-12.
+    assert not float(jnp.sum(run.collected[-1] ** 2)) > 60
+
+
+def half_line(x):
+    """−x − x^{3/2} on x > 0; beyond the wall the gradient is NaN."""
+    return jnp.sum(jnp.where(x > 0, -x - x**1.5, -jnp.inf))
+
+
+@pytest.mark.parametrize("make", [lambda f: mcmc.hmc(f, 0.5, 1), lambda f: mcmc.mala(f, 0.1)])
+def test_rejections_at_a_wall_are_no_divergences_and_steps_that_blow_up_are(make):
+    run = fk.run_chain(KEY, make(half_line), jnp.full((64, 1), 0.5), 40, num_chains=64)
+    assert np.isnan(np.asarray(jax.grad(half_line)(jnp.full(1, -1.0)))).all()
+    assert 0.2 <= float(run.acceptance.mean()) <= 0.95
+    assert int(run.divergences.sum()) == 0
+    assert float(run.position.min()) > 0
+    for scale in (1e4, 1e30):  # a finite energy, and one that overflows
+        blown = fk.run_chain(KEY, make(lambda x: scale * wide(x)), jnp.ones(2), 5)  # noqa: B023
+        assert int(blown.divergences) == 5
+        assert float(blown.acceptance) == 0
 
 
 def test_random_walks_may_gain_any_amount_and_reject_nan():

@@ -99,6 +99,15 @@ def ramps_of(model, key, particles, rule):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("scale", [1e2, 1e12])
+def test_an_adaptive_ramp_rises_as_far_as_the_ess_allows_for_rewards_of_any_size(scale):
+    rewards = scale * np.random.default_rng(2).exponential(size=300)
+    args = [jnp.asarray(x, jnp.float32) for x in (np.zeros(300), rewards, 0.0, 1.0)]
+    rise = float(smc.adaptive_ramp(0.9).solved(*args))
+    w = np.exp(rise * (rewards - rewards.max()))
+    assert abs(w.sum() ** 2 / (w**2).sum() / 300 - 0.9) <= 1e-3
+
+
 def test_an_adaptive_ramp_is_exactly_unbiased():
     """Three particles, resampled at every step, a ramp that truly varies: E Ẑ = Z within 0.3 %."""
     # A reward that adds to the spread of the chain's own potential: one that undoes it lets the ramp rise at once.

@@ -9,6 +9,7 @@ import scipy.optimize
 import fkdiff as fk
 from fkdiff import mcmc, smc
 from fkdiff.smc.samplers import moves as moves_file
+from fkdiff.smc.samplers import temperatures
 from fkdiff.smc.samplers.temperatures import conditional_ess, next_temperature
 
 SPREAD, SEEN = 0.5, np.array([1.0, 2.0, -1.0])
@@ -145,6 +146,105 @@ def test_the_next_temperature_is_the_root():
     # A constraint kills whom it kills at any temperature, and does not hold it back.
     hard = np.where(np.arange(500) < 400, -np.inf, 0.0)
     assert float(next_temperature(jnp.asarray(log_w), jnp.asarray(hard), jnp.asarray(0.0), jnp.asarray(0.8))) == 1
+
+
+@pytest.mark.x64
+@pytest.mark.parametrize("scale", [1e4, 1e9, 1e18])
+def test_the_next_temperature_is_found_however_small_it_is(scale):
+    rng = np.random.default_rng(1)
+    ell = -scale * rng.exponential(size=400)
+
+    def kept(log_step):
+        v = np.exp(np.exp(log_step) * ell)
+        return v.mean() ** 2 / (v**2).mean()
+
+    root = np.exp(scipy.optimize.brentq(lambda log_step: kept(log_step) - 0.7, *np.log([1e-3 / scale, 10 / scale])))
+    for now, dtype, close in ((0.0, jnp.float64, 1e-6), (3 * root, jnp.float64, 1e-6), (0.0, jnp.float32, 1e-4)):
+        of = [jnp.asarray(x, jnp.float32) for x in (np.zeros(400), ell)]
+        got = next_temperature(*of, jnp.asarray(now, dtype), jnp.asarray(0.7))
+        assert got.dtype == dtype
+        assert abs((float(got) - now) / root - 1) <= close
+    # And every step makes way, also where the population allows none.
+    later = next_temperature(*of, jnp.float32(0.6), jnp.float32(0.7))
+    assert 0.6 < float(later) <= 0.601
+
+
+def vague(spread, precision, dim, move, ess=None):
+    """N(0, spread² I) and exp(−½ precision |x − 1|²): the model and log Z."""
+    model = smc.tempering(
+        lambda x: -0.5 * jnp.sum((x / spread) ** 2),
+        lambda x: -0.5 * precision * jnp.sum((x - 1) ** 2),
+        lambda key: spread * jax.random.normal(key, (dim,)),
+        move,
+        ess=ess,
+    )
+    total = 1 + spread**2 * precision
+    return model, -0.5 * dim * (np.log(total) + precision / total)
+
+
+def errors(model, truth, grid):
+    """Of log Z over four seeds."""
+    runs = [fk.run_smc(jax.random.key(seed), model, grid, 1024) for seed in range(4)]
+    return np.array([float(out.log_normalizer) for out in runs]) - truth, runs[0]
+
+
+MOVE = smc.tuned(lambda f, h, mass: mcmc.hmc(f, h, 4, mass))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spread, precision", [(100.0, 1e3), (1000.0, 1e5), (1e5, 1e4)])
+def test_adaptive_temperatures_under_vague_priors(spread, precision):
+    """The first temperature is about 1/(spread² precision): 1e-7, 1e-11 and 1e-14."""
+    model, truth = vague(spread, precision, 4, MOVE, ess=0.7)
+    grid = jnp.linspace(0.0, 1.0, 129)
+    found, out = errors(model, truth, grid)
+    print(found, out.info.report.temperature[:2])
+    fk.check(out)
+    assert not np.abs(found).max() > 1
+    frozen = smc.freeze(jax.random.key(9), model, grid, 1024)
+    assert not np.abs(errors(frozen, truth, grid)[0]).max() > 1
+
+
+@pytest.mark.slow
+def test_a_floor_under_the_steps_of_temperatures_is_found(monkeypatch):
+    monkeypatch.setattr(temperatures, "SMALLEST", 1e-7)
+    jax.clear_caches()
+    model, truth = vague(1000.0, 1e5, 4, MOVE, ess=0.7)
+    assert errors(model, truth, jnp.linspace(0.0, 1.0, 129))[0].mean() < -100
+    monkeypatch.undo()
+    jax.clear_caches()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("planted", [False, True])
+def test_a_fixed_schedule_moves_at_every_temperature_but_the_first(planted, monkeypatch):
+    right = smc.Tempered._moved
+    if planted:
+
+        def lazy(self, key, particles, log_weights, now, still):
+            return right(self, key, particles, log_weights, now, still | (now <= 1e-6))
+
+        monkeypatch.setattr(smc.Tempered, "_moved", lazy)
+        jax.clear_caches()
+    model, truth = vague(1e5, 1.0, 2, MOVE)
+    grid = jnp.concatenate([jnp.zeros(1), jnp.geomspace(1e-11, 1.0, 120)])
+    found, out = errors(model, truth, grid)
+    print(found)
+    assert (np.abs(found).max() <= 1) is not planted
+    if not planted:
+        assert np.array_equal(out.info.report.moves > 0, np.arange(120) > 0)
+    monkeypatch.undo()
+    jax.clear_caches()
+
+
+def test_moves_follow_the_temperature_and_not_the_clock():
+    """A grid that starts a rounding off its end starts at the exact draws all the same; tiny steps are moved at."""
+    grid = jnp.asarray([5e-7, 6e-7, 0.5, 1.0])
+    out = fk.run_smc(KEY, build(), grid, 16, resample=smc.never)
+    assert np.array_equal(out.info.report.moves, [0, 1, 1])
+    first = fk.run_smc(KEY, build(), grid[:2], 16, resample=smc.never)
+    draws = np.asarray(jax.vmap(log_likelihood)(first.particles), dtype=np.float64)
+    np.testing.assert_allclose(first.log_weights, 6e-7 * draws, rtol=1e-4)
 
 
 @pytest.mark.slow

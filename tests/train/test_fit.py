@@ -11,6 +11,7 @@ import fkdiff.correctors as fkc
 from fkdiff import nn, train
 from fkdiff.core import FkdiffError
 from fkdiff.prediction import Bridge
+from fkdiff.train import averages
 
 
 def squares(params, key, batch):
@@ -28,6 +29,24 @@ def test_a_linear_regression_is_found():
     assert fitted.losses.shape == (500,)
     again = train.fit(jax.random.key(1), squares, start, (x, y), num_steps=500, batch_size=64, learning_rate=0.05)
     np.testing.assert_array_equal(again.losses, fitted.losses)
+
+
+def pulled(params, key, batch):
+    """Its minimum is the mean of the batch, and far from where the test starts."""
+    return jnp.mean((params[None] - batch) ** 2)
+
+
+@pytest.mark.parametrize("planted", [False, True])
+def test_a_short_fit_averages_what_it_learned_and_not_where_it_started(planted, monkeypatch):
+    """The minimum is 1 and the start −9, of which a constant decay would keep 0.99¹⁰⁰ = 0.37."""
+    if planted:
+        monkeypatch.setattr(averages, "ema_decay_at", lambda step, decay: jnp.asarray(decay))
+    start, data = jnp.full(1, -9.0), jnp.ones((64, 1))
+    fitted = train.fit(
+        jax.random.key(0), lambda *arguments: pulled(*arguments), start, data, num_steps=100, learning_rate=0.3
+    )
+    assert abs(float(fitted.params[0]) - 1) <= 0.02
+    assert (abs(float(fitted.ema[0]) - 1) <= 0.05) is not planted
 
 
 def test_axes_that_disagree_are_refused():

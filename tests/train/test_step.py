@@ -7,12 +7,12 @@ import pytest
 
 from fkdiff.core import FkdiffError
 from fkdiff.core.keys import Use, seed_key, stream
+from fkdiff.train.averages import ema_decay_at
 from fkdiff.train.build import build_model
 from fkdiff.train.config import TrainConfig
 from fkdiff.train.data import Batches, Dataset, load_data
 from fkdiff.train.step import (
     STOP_AFTER,
-    ema_decay_at,
     init_state,
     make_evaluation,
     make_gradient,

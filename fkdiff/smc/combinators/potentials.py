@@ -17,10 +17,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Scalar, bisect, number, require
+from fkdiff.core import Array, Scalar, bisect_magnitude, number, require
 from fkdiff.smc.weights import ess
 
-HALVINGS = 20  # an adaptive ramp is known to a millionth
+HALVINGS = 26  # the rise of an adaptive ramp is known to a millionth of itself
+SMALLEST = 1e-30  # of a rise; rewards may be large
 
 # statistic(previous m, new R, number of estimates seen before) -> new m
 Statistic = Callable[[Array, Array, Array], Array]
@@ -89,8 +90,9 @@ class AdaptiveRamp(eqx.Module):
         floor = self.ess * ess(weights(least))
 
         most = jnp.maximum(most, least)
-        low, _ = bisect(lambda ramp: ess(weights(ramp)) >= floor, least, most, HALVINGS)
-        return jax.lax.stop_gradient(jnp.where(ess(weights(most)) >= floor, most, low))
+        low = jnp.full_like(least, SMALLEST)
+        rise, _ = bisect_magnitude(lambda rise: ess(weights(least + rise)) >= floor, low, most - least, HALVINGS)
+        return jax.lax.stop_gradient(jnp.where(ess(weights(most)) >= floor, most, least + rise))
 
 
 def adaptive_ramp(ess: Scalar = 0.9, cap: Callable[[Array], Array] = linear_ramp) -> AdaptiveRamp:

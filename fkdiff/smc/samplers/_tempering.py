@@ -38,6 +38,7 @@ from fkdiff.core import (
     require,
     stream,
     whole,
+    widened,
     worst,
 )
 from fkdiff.core.keys import Use
@@ -184,7 +185,7 @@ class Tempered(Model):
         """Exact draws with equal weights; one evaluation each."""
         self.moves.check_count(num_particles)
         draws = chunked_vmap(self.draw, self.chunk)(particle_keys(key, num_particles))
-        temperature = self._read(t)
+        temperature = self._first.astype(t.dtype)
         setting = self.moves.setting(draws, jnp.zeros(num_particles), self.moves.first_step)
         kernel = self._kernel(temperature, setting)
         keys = particle_keys(stream(key, Use.MOVE), num_particles)
@@ -202,7 +203,7 @@ class Tempered(Model):
     def move(self, key: Key, particles: Walker, log_weights: Array, t0: Array, t1: Array):
         """Moves at the present temperature, then weighs up to the next."""
         now = particles.temperature[0]
-        exact = t0 <= SLACK  # nothing to gain where the draws are exact, or where nothing is left to do
+        exact = now == self._first  # nothing to gain where the draws are exact, or where nothing is left to do
         still = exact if self._grid_is_schedule else exact | (now >= 1)
         moved = self._moved(stream(key, Use.MOVE), particles, log_weights, now, still)
         likelihoods = moved.states.evaluation.values[1].astype(log_weights.dtype)
@@ -219,6 +220,11 @@ class Tempered(Model):
     @property
     def _grid_is_schedule(self) -> bool:
         return self.ess is None and (self.schedule is None or self.backwards)
+
+    @property
+    def _first(self) -> Array:
+        """The temperature of the exact draws. A grid may miss it by a rounding, which a vague prior would see."""
+        return self._read(jnp.zeros(()))
 
     def _read(self, t: Array) -> Array:
         """The temperature that a time stands for."""
@@ -247,8 +253,8 @@ class Tempered(Model):
 
     @staticmethod
     def _none(states: Any) -> Array:
-        """Equal log-weights, in the precision of the density."""
-        return jnp.zeros_like(states.evaluation.values[1])
+        """Equal log-weights, in at least single precision."""
+        return jnp.zeros_like(widened(states.evaluation.values[1]))
 
 
 def tempering(

@@ -14,7 +14,7 @@ References: Doucet, Grathwohl, Matthews and Strathmann (2022), eq. 9; Thin et al
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -32,6 +32,7 @@ from fkdiff.core import (
     number,
     require,
     stream,
+    wide_dtype,
 )
 from fkdiff.core.density import Evaluation
 from fkdiff.core.keys import Use
@@ -98,7 +99,7 @@ class Unadjusted(OneParticle):
         """An exact draw; G_0 = 1."""
         position = self.sample(key)
         evaluation = self.density.evaluate(position)
-        return Walk(position, evaluation), jnp.zeros_like(evaluation.values[0])
+        return Walk(position, evaluation), jnp.zeros((), wide_dtype(evaluation.values))
 
     def propose(self, key: Key, particle: Walk, t0: Array, t1: Array) -> Walk:
         """One Langevin step at the new temperature."""
@@ -116,8 +117,8 @@ class Unadjusted(OneParticle):
     def log_potential(self, previous: Walk, particle: Walk, t0: Array, t1: Array) -> Array:
         """The density gained, times the ratio of the step back to the step made; Gaussian normalisers cancel."""
         gained = self.at(t1).value(particle.evaluation) - self.at(t0).value(previous.evaluation)
-        back = _squared(previous.position, self._drifted(particle, t1))
-        forth = _squared(particle.position, self._drifted(previous, t1))
+        back = _squared(previous.position, self._drifted(particle, t1), gained.dtype)
+        forth = _squared(particle.position, self._drifted(previous, t1), gained.dtype)
         return gained + (forth - back) / (4 * self.step(t1)).astype(gained.dtype)
 
     def _drifted(self, walk: Walk, t: Array) -> PyTree:
@@ -126,9 +127,10 @@ class Unadjusted(OneParticle):
         return jax.tree.map(lambda x, g: x + h.astype(x.dtype) * g, walk.position, self.at(t).grad(walk.evaluation))
 
 
-def _squared(a: PyTree, b: PyTree) -> Array:
-    """|a − b|²."""
-    return sum(jax.tree.leaves(jax.tree.map(lambda x, y: jnp.sum((x - y) ** 2), a, b)), jnp.zeros(()))
+def _squared(a: PyTree, b: PyTree, dtype: Any) -> Array:
+    """|a − b|², in `dtype`."""
+    parts = jax.tree.map(lambda x, y: jnp.sum((x.astype(dtype) - y.astype(dtype)) ** 2), a, b)
+    return sum(jax.tree.leaves(parts), jnp.zeros((), dtype))
 
 
 def unadjusted(

@@ -9,7 +9,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Kernel, Key, LogDensity, PyTree, acceptance_of, chunked_vmap, particle_keys, require
+from fkdiff.core import (
+    Array,
+    Kernel,
+    Key,
+    LogDensity,
+    PyTree,
+    acceptance_of,
+    chunked_vmap,
+    particle_keys,
+    require,
+    widened,
+)
 from fkdiff.smc.samplers.tuning import Setting, Tuned, adapted, flat, inverse_mass, squared_jump
 
 
@@ -201,7 +212,7 @@ def advance(kernel: Kernel, key: Key, states: Any, chunk: int | None) -> tuple[A
     states, infos = chunked_vmap(kernel.step, chunk)(particle_keys(key, count), states)
     zero = jnp.zeros((), jnp.result_type(float))
     probability = acceptance_of(infos)
-    return states, zero + (1.0 if probability is None else jnp.mean(probability).astype(zero.dtype)), infos
+    return states, zero + (1.0 if probability is None else jnp.mean(widened(probability)).astype(zero.dtype)), infos
 
 
 def _moved(states: Any, total: Array, setting: Any, count: Array, cost: int) -> Moved:

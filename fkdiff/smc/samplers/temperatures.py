@@ -13,11 +13,11 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, bisect
+from fkdiff.core import Array, bisect_magnitude
 from fkdiff.smc.weights import normalized
 
-HALVINGS = 30
-SMALLEST = 1e-7  # of a temperature: what a population that allows no step at all is moved by
+HALVINGS = 30  # of the logarithm of a step
+SMALLEST = 1e-30  # of a temperature: what a population that allows no step at all is moved by
 
 
 def conditional_ess(log_weights: Array, increments: Array) -> Array:
@@ -43,15 +43,20 @@ def next_temperature(log_weights: Array, log_likelihoods: Array, now: Array, sha
         now: The temperature, a scalar in [0, 1].
         share: In (0, 1).
 
+    The logarithm of the step is halved: under a vague prior the first steps are many orders of magnitude below 1.
+
     Gradients: stopped; the temperatures are taken for constants, since log Z does not depend on them.
     """
-    log_weights, log_likelihoods, now = jax.lax.stop_gradient((log_weights, log_likelihoods, now))
-    share = share.astype(log_weights.dtype)
+    given = log_weights, log_likelihoods, share
+    log_weights, log_likelihoods, share = (jax.lax.stop_gradient(leaf).astype(now.dtype) for leaf in given)
+    now = jax.lax.stop_gradient(now)
 
     def enough(step: Array) -> Array:
         return conditional_ess(log_weights, step * log_likelihoods) >= share
 
     rest = 1 - now
-    low, _ = bisect(enough, jnp.zeros_like(rest), rest, HALVINGS)
-    step = jnp.where(enough(rest), rest, jnp.maximum(low, SMALLEST))
+    # The least step that `now` does not swallow, so that every step makes way.
+    least = jnp.maximum(SMALLEST, jnp.finfo(now.dtype).eps * now)
+    low, _ = bisect_magnitude(enough, least, rest, HALVINGS)
+    step = jnp.where(enough(rest), rest, jnp.maximum(low, least))
     return jnp.where(step >= rest, jnp.ones_like(now), now + step)

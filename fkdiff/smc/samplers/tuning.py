@@ -19,9 +19,8 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 
-from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar, choose, number, require, whole
+from fkdiff.core import Array, Kernel, LogDensity, PyTree, Scalar, choose, number, raveled, require, whole, widened
 from fkdiff.smc.weights import ess, normalized
 
 GAIN = 2.0  # of log step size per unit of acceptance above its target, per move
@@ -88,8 +87,8 @@ def tuned(
 
 
 def flat(positions: PyTree) -> Array:
-    """Positions of a population as rows, (N, d)."""
-    return jax.vmap(lambda position: ravel_pytree(position)[0])(positions)
+    """Positions of a population as rows, (N, d), in at least float32."""
+    return widened(jax.vmap(lambda position: raveled(position)[0])(positions))
 
 
 def inverse_mass(positions: PyTree, log_weights: Array, mass: str) -> Array:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from fkdiff.core import Array, Key, PyTree, Scalar, particle_keys
 from fkdiff.discrete import Masked
+from fkdiff.train.objectives.times import shares
 
 
 def masked_loss(
@@ -54,9 +55,9 @@ def batch_masked_loss(
 ) -> Array:
     """The masked loss averaged over a batch, in nats per token, with times t = 1 − (1 − u)^power.
 
-    One u falls in each of `batch` equal slices of [0, 1], and the loss is weighted by dt/du. The power moves no
-    expectation. A token's term has the second moment power²/(power − 1) times that of its cross-entropy: infinite at
-    power 1, and smallest at 2.
+    One u falls in each of `batch` equal slices of [0, 1], in an order drawn anew, and the loss is weighted by dt/du.
+    The power moves no expectation. A token's term has the second moment power²/(power − 1) times that of its
+    cross-entropy: infinite at power 1, and smallest at 2.
 
     Args:
         key: Draws times and masks.
@@ -71,7 +72,7 @@ def batch_masked_loss(
     """
     key_time, key_mask = jax.random.split(key)
     num = tokens.shape[0]
-    left = 1 - (jnp.arange(num, dtype=jnp.result_type(float)) + jax.random.uniform(key_time, (num,))) / num
+    left = 1 - shares(key_time, num)
     # At t = 1 nothing is masked and the weight is infinite: one rounding short of it stands for the limit.
     t = 1 - jnp.maximum(left**power, jnp.finfo(left.dtype).eps)
     slopes = power * left ** (power - 1)

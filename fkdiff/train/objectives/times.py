@@ -71,15 +71,30 @@ def sample_times(key: Key, path: Path, num: int, law: str | Quantile = "uniform"
         path: The path.
         num: Batch size.
         law: A name of the list above, or `quantile(path, share) -> t` for shares in (0, 1).
-        stratified: One time in each of `num` slices of equal probability, which takes most of the noise that times
-            bring out of the loss; False draws them independently.
+        stratified: One time in each of `num` slices of equal probability, see `shares`, which takes most of the noise
+            that times bring out of the loss; False draws them independently.
     """
-    share = jax.random.uniform(key, (num,), jnp.result_type(float))
-    if stratified:
-        share = (jnp.arange(num, dtype=share.dtype) + share) / num
+    share = shares(key, num, stratified)
     quantile = law if callable(law) else choose("times", law, LAWS)()
     # Rounding in `time` may step over an end by one unit in the last place.
     return jnp.clip(quantile(path, share), path.t_min, path.t_max)
+
+
+def shares(key: Key, num: int, stratified: bool = True) -> Array:
+    """Numbers in [0, 1), shape (num,), each uniform whatever its place.
+
+    Args:
+        key: Draws them.
+        num: How many.
+        stratified: One in each of `num` equal slices, in an order drawn anew. In the slices' own order every row of a
+            batch would keep its slice, so that full batches in one order would show each example at one noise level
+            only; shifted by one common number, neighbouring rows would still share theirs.
+    """
+    if not stratified:
+        return jax.random.uniform(key, (num,), jnp.result_type(float))
+    key_order, key_inside = jax.random.split(key)
+    inside = jax.random.uniform(key_inside, (num,), jnp.result_type(float))
+    return (jax.random.permutation(key_order, num).astype(inside.dtype) + inside) / num
 
 
 def _inside(share: Array) -> Array:
