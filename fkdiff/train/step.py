@@ -12,8 +12,8 @@ import optax
 from fkdiff.core import Array, Key, PyTree
 from fkdiff.core.keys import Use, stream
 from fkdiff.discrete import Masked
-from fkdiff.train.averages import averaged
 from fkdiff.train import config as schema
+from fkdiff.train.averages import averaged
 from fkdiff.train.build import Form, build_times, build_weighting
 from fkdiff.train.config import TrainConfig
 from fkdiff.train.data.dataset import Dataset
@@ -79,7 +79,8 @@ def make_loss(
     config asks for it.
     """
     data, objective = config.data, config.objective
-    if isinstance(form, Masked) and isinstance(config.path, schema.Masked):
+    if isinstance(form, Masked):
+        assert isinstance(config.path, schema.Masked), "a masked form comes from a masked path"
         power = config.path.power
         return lambda params, key, examples, labels: batch_masked_loss(key, form, apply, params, examples, power)
     told = data.num_classes > 0 or data.cond_length > 0
