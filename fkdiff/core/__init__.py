@@ -7,6 +7,7 @@
 - `status`: failure codes that ride through compiled code, and their sentences
 - `arguments`: what an argument must be: keys, counts, numbers
 - `bisection`: `bisect`: the threshold of a monotone function
+- `choices`: every random choice goes through here: its derivative is refused
 - `concrete`: what is known now and what is being traced
 - `density`: `LogDensity`: weighted terms whose values and gradients are evaluated once
 - `refusal`: derivatives that would be wrong raise a sentence
@@ -22,6 +23,7 @@ from fkdiff.core._concrete import concrete, traced
 from fkdiff.core.arguments import chunk_size, expect, number, one_key, times_of, whole
 from fkdiff.core.bisection import bisect
 from fkdiff.core.checking import check
+from fkdiff.core.choices import bernoulli, categorical, deciding, happens
 from fkdiff.core.density import Evaluation, LogDensity, log_density
 from fkdiff.core.distances import squared_distances
 from fkdiff.core.keys import particle_keys, stream
@@ -35,10 +37,10 @@ from fkdiff.core.types import Array, Kernel, Key, PyTree, Scalar, Transition, ac
 from fkdiff.errors import FkdiffError, FkdiffWarning, choose, require
 
 __all__ = [
-    "acceptance_of", "Array", "bisect", "check", "checkpoint_segments", "choose", "chunk_size", "chunked_vmap",
-    "concrete", "enough_memory", "Evaluation", "expect", "FkdiffError", "FkdiffWarning", "Kernel", "Key",
-    "log_density", "LogDensity", "mix", "number", "one_key", "particle_keys", "PyTree", "refused", "require",
-    "Scalar", "scalar_reward", "scan", "select", "squared_distances", "Status", "stream", "take", "times_of",
-    "traced", "Transition", "whole", "worst",
+    "acceptance_of", "Array", "bernoulli", "bisect", "categorical", "check", "checkpoint_segments", "choose",
+    "chunk_size", "chunked_vmap", "concrete", "deciding", "enough_memory", "Evaluation", "expect", "FkdiffError",
+    "FkdiffWarning", "happens", "Kernel", "Key", "log_density", "LogDensity", "mix", "number", "one_key",
+    "particle_keys", "PyTree", "refused", "require", "Scalar", "scalar_reward", "scan", "select",
+    "squared_distances", "Status", "stream", "take", "times_of", "traced", "Transition", "whole", "worst",
 ]  # fmt: skip
 __dir__ = __all__.copy  # completion shows these, and no modules

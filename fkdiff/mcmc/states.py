@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from fkdiff.core import Array, Kernel, Key, LogDensity, PyTree, Scalar, concrete, number, refused, require, select
+from fkdiff.core import Array, Kernel, Key, LogDensity, PyTree, Scalar, concrete, happens, number, require, select
 from fkdiff.core.density import Evaluation
 from fkdiff.mcmc import noise
 from fkdiff.mcmc.trees import like
@@ -107,15 +107,14 @@ def metropolis(
 ) -> tuple[State, Info]:
     """Accepts with probability min(1, e^{−ΔH}); NaN is rejected, and so is |ΔH| beyond `limit`, both ways alike.
 
-    Gradients: refused, with the name of the identity that is right; the info is differentiable.
+    Gradients: refused, with the name of the identity that is right.
     """
     bad = jnp.isnan(energy_change)
     if limit is not None:
         bad = bad | (jnp.abs(energy_change) > limit)
     probability = jnp.where(bad, jnp.zeros_like(energy_change), jnp.exp(-jnp.maximum(energy_change, 0)))
-    accepted = noise.uniform(key, probability) < probability
-    state = refused(select(accepted, new, old), REFUSAL.format(name=name))
-    return state, Info(probability, accepted, bad, energy_change, distance)
+    accepted = happens(noise.uniform(key, probability), probability, REFUSAL.format(name=name))
+    return select(accepted, new, old), Info(probability, accepted, bad, energy_change, distance)
 
 
 def unadjusted(density: LogDensity, position: PyTree) -> tuple[State, UnadjustedInfo]:

@@ -27,6 +27,11 @@ from fkdiff.smc.results.estimate import Estimate
 from fkdiff.smc.results.result import SMCResult
 from fkdiff.smc.weights import normalized
 
+REFUSAL = (
+    "a derivative flows through fkdiff.smc.resample, whose choice of particles carries none; average over the weighted "
+    "population by fkdiff.expectation(out, f), which is differentiable, or use fkdiff.gradients.expectation."
+)
+
 
 def expectation(out: SMCResult, f: Callable[[PyTree], Array], chunk: int | None = None) -> Estimate:
     """Σ W_i f(x_i), with a standard error that accounts for the genealogy.
@@ -86,6 +91,8 @@ def resample(key: Key, out: SMCResult, num: int) -> PyTree:
 
     Raises:
         FkdiffError: The run failed, so that there is nothing to draw from.
+
+    Gradients: refused, since a draw carries none of the weights'; average over the weighted population instead.
     """
     key, num = one_key(key), whole("num", num, 1, "how many particles to draw")
     _one_result(out)
@@ -96,5 +103,5 @@ def resample(key: Key, out: SMCResult, num: int) -> PyTree:
     )
     key_points, key_order = jax.random.split(key)
     u = jax.random.uniform(key_points, (), out.log_weights.dtype)
-    chosen = systematic_ancestors(u, out.log_weights, num)
+    chosen = systematic_ancestors(u, out.log_weights, num, REFUSAL)
     return take(out.particles, jax.random.permutation(key_order, chosen))

@@ -10,11 +10,13 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key, PyTree, Scalar, require
+from fkdiff.core import Array, Key, PyTree, Scalar, bernoulli, require
 from fkdiff.prediction import Parameterization
 from fkdiff.train.objectives.couplings import paired_noise
 from fkdiff.train.objectives.times import Quantile, sample_times
 from fkdiff.train.objectives.weightings import OfLogSnr, weight
+
+RATE = "a derivative flows into label_dropout, whose choices carry none; pass the rate as a constant."
 
 
 def matching_loss(
@@ -58,7 +60,7 @@ def drop_labels(key: Key, labels: Array, rate: Scalar, null: int) -> Array:
     References:
         Ho and Salimans (2022), algorithm 1.
     """
-    dropped = jax.random.bernoulli(key, rate, labels.shape[:1])
+    dropped = bernoulli(key, rate, labels.shape[:1], RATE)
     if jnp.issubdtype(labels.dtype, jnp.floating):
         return jnp.where(dropped[:, None], jnp.nan, labels)
     return jnp.where(dropped, jnp.asarray(null, labels.dtype), labels)
