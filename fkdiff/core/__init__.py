@@ -31,16 +31,16 @@ from fkdiff.core.memory import enough_memory
 from fkdiff.core.refusal import refused
 from fkdiff.core.rewards import scalar_reward
 from fkdiff.core.scans import checkpoint_segments, scan
-from fkdiff.core.status import Status, worst
+from fkdiff.core.status import Status, failed, worst
 from fkdiff.core.trees import chunked_vmap, mix, select, take
 from fkdiff.core.types import Array, Kernel, Key, PyTree, Scalar, Transition, acceptance_of
 from fkdiff.errors import FkdiffError, FkdiffWarning, choose, require
 
 __all__ = [
     "acceptance_of", "Array", "bernoulli", "bisect", "categorical", "check", "checkpoint_segments", "choose",
-    "chunk_size", "chunked_vmap", "concrete", "deciding", "enough_memory", "Evaluation", "expect", "FkdiffError",
-    "FkdiffWarning", "happens", "Kernel", "Key", "log_density", "LogDensity", "mix", "number", "one_key",
-    "particle_keys", "PyTree", "refused", "require", "Scalar", "scalar_reward", "scan", "select",
+    "chunk_size", "chunked_vmap", "concrete", "deciding", "enough_memory", "Evaluation", "expect", "failed",
+    "FkdiffError", "FkdiffWarning", "happens", "Kernel", "Key", "log_density", "LogDensity", "mix", "number",
+    "one_key", "particle_keys", "PyTree", "refused", "require", "Scalar", "scalar_reward", "scan", "select",
     "squared_distances", "Status", "stream", "take", "times_of", "traced", "Transition", "whole", "worst",
 ]  # fmt: skip
 __dir__ = __all__.copy  # completion shows these, and no modules

@@ -12,6 +12,7 @@ import numpy as np
 
 from fkdiff import diagnostics
 from fkdiff.core import Array, Key, one_key, require
+from fkdiff.core.host import intended_transfers
 from fkdiff.diagnostics.score import EXACT_UP_TO
 from fkdiff.evaluate.density import bits_per_dim
 from fkdiff.evaluate.distances import frechet
@@ -49,6 +50,7 @@ class Row(NamedTuple):
     note: str
 
 
+@intended_transfers
 def evaluate_run(
     key: Key, run: LoadedRun, num_samples: int = 512, num_likelihoods: int = 64, data_root: str | Path = "."
 ) -> list[Row]:
@@ -85,6 +87,7 @@ def evaluate_run(
     return rows
 
 
+@intended_transfers
 def sample_like(key: Key, run: LoadedRun, count: int, noise: float = 0.0) -> np.ndarray:
     """Draws, of classes in the shares of the training data, by Heun's method and a last clean estimate.
 

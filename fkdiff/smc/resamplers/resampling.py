@@ -48,11 +48,13 @@ class Resampler(eqx.Module):
             "multinomial", "residual", "waste-free", "transport", or "other".
         gradient: What a derivative through it is: see `gradient_class`.
         averages: Whether slots mix particles by a plan rather than copy one each.
+        plan_tolerance: L1 distance from the weights that a plan may have; beyond it the engine says `UNFINISHED`.
     """
 
     family: ClassVar[str] = "other"
     gradient: ClassVar[str] = "undeclared"
     averages: ClassVar[bool] = False
+    plan_tolerance: ClassVar[float] = 1e-4
 
     def at(self, t: Array) -> Resampler:
         """The resampler at time t: itself, unless it depends on time."""
@@ -106,6 +108,11 @@ class Decorated(Resampler):
     def averages(self) -> bool:
         """That of the resampler inside."""
         return self.resampler.averages
+
+    @property
+    def plan_tolerance(self) -> float:
+        """That of the resampler inside."""
+        return self.resampler.plan_tolerance
 
     def at(self, t: Array) -> Resampler:
         """The same decoration of the resampler at time t."""

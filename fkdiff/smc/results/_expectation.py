@@ -16,6 +16,7 @@ from fkdiff.core import (
     chunked_vmap,
     concrete,
     expect,
+    failed,
     one_key,
     require,
     take,
@@ -98,7 +99,7 @@ def resample(key: Key, out: SMCResult, num: int) -> PyTree:
     _one_result(out)
     status = concrete(out.info.status)
     require(
-        status is None or int(status) == Status.OK,
+        status is None or not failed(int(status)),
         f"nothing to draw from: {'' if status is None else SENTENCES.get(Status(int(status)), '')}.",
     )
     key_points, key_order = jax.random.split(key)

@@ -24,7 +24,7 @@ class SMCInfo(eqx.Module):
         ancestors: Time-0 ancestor of each final particle, int32 (N,).
         evaluations: Model calls per particle over the run, the start and refreshes included.
         jvps: Jacobian products per particle, likewise.
-        status: The first `Status` that was not OK.
+        status: The first `Status` that was not OK; a failure displaces a doubt (`UNFINISHED`).
         status_step: The step at which it appeared; 0 is the initial draw.
         bad_count: How many particles it concerned.
         bad_index: The first of them.
