@@ -6,7 +6,8 @@ for values where a statistic must not depend on moments that may not exist:
     z = Φ⁻¹((rank − 3/8)/(S + 1/4)),    S draws in all
 
 Draws are as `fkdiff.run_chain(..., collect=..., num_chains=...)` stacks them: (num_steps, num_chains, …), or
-(num_steps,) for one chain of one number; or a pytree of such arrays, whose leaves are taken one by one. On the host, in NumPy and double precision.
+(num_steps,) for one chain of one number; or a pytree of such arrays, whose leaves are taken one by one. On the host, in
+NumPy and double precision.
 
 References: Vehtari, Gelman, Simpson, Carpenter and Bürkner (2021); Geyer (1992), section 3.3.
 """

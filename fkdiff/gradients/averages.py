@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from fkdiff.core import Array, PyTree, chunked_vmap, deciding, require
 from fkdiff.mcmc.trees import described
 from fkdiff.smc import Estimate, Replicates, SMCResult, expectation
+from fkdiff.smc.results._expectation import real_values
+from fkdiff.smc.results.tails import tail_index, threshold
 from fkdiff.smc.weights import log_mean_exp
 
 Draws = SMCResult | Replicates | PyTree
@@ -82,12 +84,19 @@ def _between_chains(
     )
     steps, chains = leaves[0].shape[:2]
     flat = jax.tree.map(lambda leaf: jnp.reshape(leaf, (steps * chains, *jnp.shape(leaf)[2:])), draws)
-    values = chunked_vmap(f, chunk)(flat)
-    means = values.reshape(steps, chains, *values.shape[1:]).mean(axis=0)
-    value = means.mean(axis=0)
-    if log_density is not None:
-        gained = _derivative_only(chunked_vmap(log_density, chunk)(flat)).astype(values.dtype)
-        # Σ e^g f / Σ e^g with g = 0: every derivative is that of the ratio.
-        share = jnp.exp(gained) / jnp.mean(jnp.exp(gained))
-        value = jnp.mean(share.reshape((-1,) + (1,) * (values.ndim - 1)) * values, axis=0)
-    return Estimate(value, means.std(axis=0, ddof=1) / jnp.sqrt(jnp.asarray(chains, means.dtype)), chains - 1)
+    gained = None if log_density is None else _derivative_only(chunked_vmap(log_density, chunk)(flat))
+    # Σ e^g f / Σ e^g with g = 0: every derivative is that of the ratio.
+    shares = None if gained is None else jnp.exp(gained) / jnp.mean(jnp.exp(gained))
+
+    def one(leaf: Any) -> Estimate:
+        values = real_values(leaf)
+        values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
+        means = values.reshape(steps, chains, *values.shape[1:]).mean(axis=0)
+        value = means.mean(axis=0)
+        if shares is not None:
+            mass = shares.astype(values.dtype).reshape((-1,) + (1,) * (values.ndim - 1))
+            value = jnp.mean(mass * values, axis=0)
+        error = means.std(axis=0, ddof=1) / jnp.sqrt(jnp.asarray(chains, means.dtype))
+        return Estimate(value, error, chains - 1, tail_index(values - value[None]), threshold(steps * chains))
+
+    return jax.tree.map(one, chunked_vmap(f, chunk)(flat))

@@ -161,7 +161,9 @@ def _estimates(value: Array, error: Estimate, unravel: Callable, shape: tuple[in
         stacked = jax.vmap(unravel)(rows)
         return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), stacked)
 
-    return jax.tree.map(lambda v, s: Estimate(v, s, error.dof), tree(value), tree(error.standard_error))
+    return jax.tree.map(
+        lambda v, s: Estimate(v, s, error.dof, error.tail_index, error.heavy), tree(value), tree(error.standard_error)
+    )
 
 
 def _carried(draws: Draws) -> PyTree:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax.numpy as jnp
 
 from fkdiff.core import Array
+from fkdiff.core.host import intended_transfers
 from fkdiff.smc.weights import ess, normalized
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def relative_variance(out: SMCResult) -> Array:
     return jnp.where(resamplings > 0, lineage, independent)
 
 
+@intended_transfers
 def lineage_inflation(out: SMCResult) -> Array:
     """How much more unequal families are than the weights at every resampling account for; 1 when not at all.
 
@@ -84,6 +86,7 @@ def lineage_inflation(out: SMCResult) -> Array:
     return count * jnp.sum(ancestor_weights(out) ** 2) / accounted
 
 
+@intended_transfers
 def log_normalizer_error(out: SMCResult) -> EvidenceError:
     """√V, the standard error of log Ẑ to first order.
 

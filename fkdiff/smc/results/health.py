@@ -109,7 +109,8 @@ def table(out: SMCResult) -> str:
         ("log Z", f"{float(out.log_normalizer):.5g}  (standard error {sign} {float(error.standard_error):.2g})"),
         ("ESS", f"{float(info.ess[-1]):.4g} at the end, {float(info.ess[low]):.4g} at worst (t = "
                 f"{float(info.times[low]):.3g})"),
-        ("R", f"{float(info.R):.3g}  (starvation signal; at most {STARVED:g} is fine)"),
+        ("R", f"{float(info.R):.3g}  (starvation signal; at most {STARVED:g} is fine)" if not np.isnan(info.R)
+              else "not measured: only the control of a corrector shows it"),
         ("resamplings", f"{int(info.resamplings)} of {steps}, {out.scheme}"),
         ("ancestors", f"{survivors} distinct, lineages {float(lineage_inflation(out)):.2g} × as unequal as ESS tells"),
         ("cost", f"{int(info.evaluations)} evaluations + {int(info.jvps)} jvps per particle"),
