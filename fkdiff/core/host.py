@@ -11,7 +11,8 @@ import numpy as np
 
 from fkdiff.errors import FkdiffError
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def intended_transfers(function: Callable[P, T]) -> Callable[P, T]:

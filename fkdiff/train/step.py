@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +82,7 @@ class Loss(NamedTuple):
         each: `each(params, drawn) -> (batch,)`, the loss of every example.
     """
 
-    draw: Callable[[Key, Array, Array], PyTree]
+    draw: Callable[[Key, Any, Any], PyTree]
     each: Callable[[PyTree, PyTree], Array]
 
     def __call__(self, params: PyTree, key: Key, examples: Array, labels: Array) -> Array:
