@@ -161,9 +161,8 @@ def _estimates(value: Array, error: Estimate, unravel: Callable, shape: tuple[in
         stacked = jax.vmap(unravel)(rows)
         return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), stacked)
 
-    return jax.tree.map(
-        lambda v, s: Estimate(v, s, error.dof, error.tail_index, error.heavy), tree(value), tree(error.standard_error)
-    )
+    parts = (tree(part) for part in (value, error.standard_error, error.tail_index))
+    return jax.tree.map(lambda v, s, k: Estimate(v, s, error.dof, k, error.heavy), *parts)
 
 
 def _carried(draws: Draws) -> PyTree:

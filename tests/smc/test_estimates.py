@@ -121,7 +121,7 @@ def test_transport_that_does_not_finish_is_doubted(decorate):
     codes = {}
     for epsilon in (0.1, 1e-4):
         out = smc.run_smc(
-            KEY, tilted_walk(), grid, 32, resample=decorate(smc.optimal_transport(epsilon, max_steps=100))
+            KEY, tilted_walk(), grid, 32, resample=decorate(smc.optimal_transport(epsilon, max_steps=500))
         )
         errors, doubts = out.problems()
         codes[epsilon] = int(out.info.status)
@@ -131,7 +131,7 @@ def test_transport_that_does_not_finish_is_doubted(decorate):
     assert "unfinished" in str(out)
     smc.resample(KEY, out, 4)  # a doubt forbids nothing
     driven = fk.drive(
-        KEY, tilted_walk(), grid, 32, resample=decorate(smc.optimal_transport(1e-4, max_steps=100)), show=False
+        KEY, tilted_walk(), grid, 32, resample=decorate(smc.optimal_transport(1e-4, max_steps=500)), show=False
     )
     assert int(driven.info.status) == Status.UNFINISHED
     assert int(driven.info.status_step) == 1
@@ -151,7 +151,12 @@ def test_a_plan_of_anybody_is_held_to_its_weights():
         count = log_weights.shape[0]
         return jnp.full((count, count), 1 / count), jnp.zeros_like(log_weights), jnp.asarray(True)
 
-    out = smc.run_smc(KEY, tilted_walk(), jnp.linspace(0.0, 1.0, 3), 32, resample=uniform)
+    def draw(key):
+        x = jax.random.normal(key)
+        return x, 2 * x
+
+    model = smc.FeynmanKac(draw, lambda k, x, t0, t1: x, lambda before, x, t0, t1: x)
+    out = smc.run_smc(KEY, model, TWO, 32, resample=uniform)
     assert int(out.info.status) == Status.UNFINISHED
 
 

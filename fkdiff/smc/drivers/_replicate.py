@@ -87,7 +87,7 @@ class Replicates(eqx.Module):
         shares = shares.astype(values.dtype)
         value = jnp.sum(shares * values, axis=0)
         variance = n / (n - 1) * jnp.sum((shares * (values - value[None])) ** 2, axis=0)
-        index = None if found.tail_index is None else jnp.nanmean(found.tail_index)
+        index = None if found.tail_index is None else jnp.nanmean(found.tail_index, axis=0)
         return Estimate(value, jnp.sqrt(variance), n - 1, index, found.heavy)
 
     def population(self, r: int) -> SMCResult:

@@ -19,8 +19,8 @@ class Estimate(eqx.Module):
         value: Any shape.
         standard_error: The same shape.
         dof: Degrees of freedom behind the standard error (Student's t); None where they are many (normal).
-        tail_index: k̂ of the largest terms of the average, (); None where it was not measured. Terms whose tail falls as
-            x^{−1/k} have no variance from k = ½ on, and the standard error is then far too small.
+        tail_index: k̂ of the largest terms of the average, shaped as `value`; None or NaN where it was not measured.
+            Terms whose tail falls as x^{−1/k} have no variance from k = ½ on, and the error is then far too small.
         heavy: The k̂ above which the error is doubted, by the number of terms.
     """
 

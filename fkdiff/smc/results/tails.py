@@ -21,26 +21,31 @@ FEWEST = 25  # terms in all, below which there is no tail to fit
 
 
 def tail_index(terms: Array) -> Array:
-    """k̂ of the generalised Pareto laws that fit the largest terms on either side, the larger, ().
+    """k̂ of the generalised Pareto laws that fit the largest terms on either side, the larger, for every coordinate.
 
-    Below any threshold, and so not heavy, where a side has no tail, such as that of an indicator; NaN for few terms.
+    −∞, and so not heavy, where there is no tail, as in an indicator; NaN for few terms.
 
     Args:
-        terms: Of an average, weighted and centred, (N, …). Of several coordinates each is scaled by its deviation, and
-            the largest of a row counts.
+        terms: Of an average, weighted and centred, (N, …).
+
+    Returns:
+        The shape of one term.
 
     Gradients: stopped; it only reports.
 
-    Cost: two sorts.
+    Cost: two partial sorts for every coordinate.
     """
-    terms = jax.lax.stop_gradient(terms).reshape(terms.shape[0], -1)
-    if terms.shape[0] < FEWEST or terms.shape[1] == 0:
-        return jnp.full((), jnp.nan, terms.dtype)
-    largest = jnp.max(jnp.abs(terms), axis=0)
-    scaled = terms / jnp.where(largest > 0, largest, 1.0)[None]
-    scale = jnp.sqrt(jnp.mean(scaled**2, axis=0))
-    scaled = scaled / jnp.where(scale > 0, scale, 1.0)[None]
-    return jnp.maximum(_upper(jnp.max(scaled, axis=1)), _upper(jnp.max(-scaled, axis=1)))
+    terms = jax.lax.stop_gradient(terms)
+    count, shape = terms.shape[0], terms.shape[1:]
+    if count < FEWEST or math.prod(shape) == 0:
+        return jnp.full(shape, jnp.nan, terms.dtype)
+
+    def one(column: Array) -> Array:
+        largest = jnp.max(jnp.abs(column))
+        scaled = column / jnp.where(largest > 0, largest, 1.0)
+        return jnp.maximum(_upper(scaled), _upper(-scaled))
+
+    return jax.vmap(one, 1)(terms.reshape(count, -1)).reshape(shape)
 
 
 def _upper(rows: Array) -> Array:
