@@ -148,7 +148,7 @@ def test_held_out_pairs_are_chosen_from_as_many_as_in_training():
     form = build_form(config)
     zero, root = jnp.zeros(()), seed_key(0)
     examples = np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32)
-    rng, evaluate = np.random.default_rng(1), make_evaluation(config, form, still, repeats=16)
+    rng = np.random.default_rng(1)
 
     def expected(count):
         lengths = []
@@ -158,7 +158,8 @@ def test_held_out_pairs_are_chosen_from_as_many_as_in_training():
             lengths.append(cost[linear_sum_assignment(cost)].mean() / 2)
         return np.mean(lengths)
 
-    for count in (500, 320, 20):  # the last batch is filled up, or there is less than one
+    for count, repeats in ((500, 16), (320, 16), (20, 256)):  # the last batch is filled up, or there is less than one
+        evaluate = make_evaluation(config, form, still, repeats)
         data, truth = Dataset(examples[:count], np.zeros(count, np.int32)), expected(count)
         assert abs(float(evaluate(zero, data, root)) - truth) <= 0.12 * truth, count
     truth = expected(500)
