@@ -23,10 +23,9 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from benchmarks.common import arguments, save, table
 from benchmarks.rival import paired
 from fkdiff.core.keys import Use, seed_key, stream
-from fkdiff.evaluate.density import bits_per_dim
 from fkdiff.evaluate.distances import frechet
 from fkdiff.evaluate.judge import digit_judge
-from fkdiff.evaluate.quality import by_class, sample_like
+from fkdiff.evaluate.quality import bits_of, sample_like
 from fkdiff.train.build import build_model
 from fkdiff.train.config import TrainConfig
 from fkdiff.train.data import Batches, held_out, load_data
@@ -92,19 +91,11 @@ def training_rows(name: str, chosen: TrainConfig, marks: list[int], num_likeliho
 def judged(run: LoadedRun, num_likelihoods: int) -> dict[str, float]:
     """Bits per dimension of held-out digits, and the Fréchet distance of as many draws as are held out."""
     unseen = held_out(run.config)
-    examples, preds = by_class(run, unseen, num_likelihoods)
-    quantum = run.config.data.quantum
-    bits = np.concatenate(
-        [
-            bits_per_dim(jax.random.key(k), pred, x, quantum, "hutchinson").each
-            for k, (pred, x) in enumerate(zip(preds, examples, strict=True))
-        ]
-    )
+    bits, error, _ = bits_of(jax.random.key(0), run, unseen, num_likelihoods, "hutchinson")
     draws = sample_like(jax.random.key(7), run, len(unseen.examples))
     features = digit_judge().classifier.decision_function
     distance = frechet(features(draws.reshape(-1, 64)), features(np.asarray(unseen.examples).reshape(-1, 64)))
-    error = float(bits.std() / np.sqrt(len(bits)))
-    return {"bits/dim": float(bits.mean()), "bits error": error, "Fréchet": distance}
+    return {"bits/dim": bits, "bits error": error, "Fréchet": distance}
 
 
 def floor(chosen: TrainConfig) -> float:

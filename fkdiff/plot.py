@@ -163,6 +163,10 @@ def _ess(axes: Axes, out: SMCResult) -> None:
 
 def _starvation(axes: Axes, out: SMCResult) -> None:
     total = np.cumsum(np.asarray(out.info.residual, np.float64))
+    if np.isnan(total).any():
+        axes.set_axis_off()
+        _dress(axes, "starvation R: not measured", "")
+        return
     axes.plot(np.arange(1, len(total) + 1), total, color=ACCENT, lw=1.6)
     axes.axhline(2, color=ALARM, lw=0.8, ls=":")
     axes.set_ylim(0, max(2.2, 1.1 * float(np.nanmax(total, initial=0.0))))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import fkdiff as fk
 from fkdiff.core.keys import Use, seed_key, stream
+from fkdiff.prediction import Parameterization
 from fkdiff.train import Batches, build_model, load_config, load_data, make_step
 from fkdiff.train.pictures import digits_png, points_png
 from fkdiff.train.step import init_state, make_optimizer
@@ -20,7 +21,7 @@ root = seed_key(config.seed)  # every random number below descends from this key
 
 # The network as a pure function of ONE example, its parameters, and what its output means on the path.
 apply, params, form = build_model(config, stream(root, Use.INITIAL))
-if config.is_text:
+if not isinstance(form, Parameterization):
     sys.exit("this script draws pictures; train a model of text with fkdiff train")
 optimizer = make_optimizer(config)  # clip, AdamW, warm-up, cosine decay
 step = make_step(config, form, apply, optimizer)  # (state, batch, root) -> (state, metrics), compiled

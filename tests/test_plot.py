@@ -1,5 +1,6 @@
 """Pictures hold what they were given, and refuse what is no picture."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +24,9 @@ def test_report_shows_the_run(out):
     figure = plot.report(out, title="a run")
     titles = [axes.get_title() for axes in figure.axes]
     assert f"{int(out.info.resamplings)} resamplings" in titles[0]
-    assert f"R = {float(out.info.R):.2f}" in titles[1]
+    assert "not measured" in titles[1]  # by no model but a corrector's
+    measured = eqx.tree_at(lambda o: o.info.residual, out, jnp.full(4, 0.25))
+    assert "R = 1.00" in plot.report(measured).axes[1].get_title()
     assert f"{len(np.unique(out.info.ancestors))} distinct ancestors" in titles[3]
     np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), np.asarray(out.info.ess) / 50, rtol=1e-6)
     counts = sum(patch.get_height() for patch in figure.axes[2].patches)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import jax
+import jax.numpy as jnp
 
 from fkdiff.core.types import PyTree
 from fkdiff.errors import FkdiffError
@@ -15,7 +16,12 @@ def refused(tree: PyTree, sentence: str) -> PyTree:
 
     Where no derivative flows, it costs nothing: it disappears when compiled.
     """
-    return jax.tree.map(lambda leaf: _refusing(sentence, leaf), tree)
+
+    def one(leaf):  # whole numbers and keys have no derivative
+        real = jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+        return _refusing(sentence, leaf) if real else leaf
+
+    return jax.tree.map(one, tree)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -1,7 +1,8 @@
 """Status codes: numerical events that compiled code cannot raise.
 
 A code is an int32 scalar in the carried state. The first code that is not `OK` is kept, with the step at
-which it appeared; `fkdiff.check` turns it into a sentence on the host.
+which it appeared; `fkdiff.check` turns it into a sentence on the host. A code that only casts doubt gives way to one
+of a failure.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ class Status(enum.IntEnum):
     INFINITE = 3
     NOT_NORMALISABLE = 4
     BAD_GRID = 5
-    STALLED = 7  # 6 belonged to a status that is gone: results on disk keep their codes
+    STALLED = 7
+    UNFINISHED = 8  # 6 belonged to a status that is gone: results on disk keep their codes
 
 
 SENTENCES = {
@@ -36,7 +38,14 @@ SENTENCES = {
     "with fkdiff.grid",
     Status.STALLED: "the steps were spent before the temperature reached 1, so that this is the law of a lower one. "
     "Use more steps, a smaller ess, or moves that mix better",
+    Status.UNFINISHED: "a resampling by optimal transport stopped before its plan kept the weights, so that means were "
+    "moved. Use more max_steps, or a larger epsilon",
 }
+
+
+def failed(code: Array | int) -> Array | bool:
+    """Whether a code forbids the result: neither `OK` nor `UNFINISHED`, which is a doubt."""
+    return (code != Status.OK) & (code != Status.UNFINISHED)
 
 
 def worst(*codes: Array | int) -> Array:

@@ -18,8 +18,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key
+from fkdiff.core import Array, Key, deciding
 from fkdiff.correctors.rate import dot, local, weighted_sum
+
+REFUSAL = (
+    "a derivative flows through the Langevin moves that follow a resampling, whose acceptances it would leave out; "
+    "build the model with feynman_kac(refresh=0) or with noise, or use fkdiff.gradients.log_normalizer (Fisher's "
+    "identity) and fkdiff.gradients.expectation."
+)
 
 ETA = 0.904837418  # e^{−0.1}: a tenth of the relaxation time per move
 
@@ -60,7 +66,7 @@ def move(target, key: Key, place: Place, mean: Array, variance: Array, t: Array)
     log_ratio = energy + (dot(y - ETA * new, new_force) - dot(new - ETA * y, force)) / (1 + ETA)
     log_ratio -= 0.5 * (1 - ETA) / (1 + ETA) * (dot(new_force, new_force) - dot(force, force))
     # A comparison with NaN is false, so that a proposal the model cannot judge is rejected.
-    accept = -jax.random.exponential(key_accept, dtype=y.dtype) < log_ratio
+    accept = -jax.random.exponential(key_accept, dtype=y.dtype) < deciding(log_ratio, REFUSAL)
     return jax.tree.map(lambda a, b: jnp.where(accept, a, b), proposed, place)
 
 

@@ -6,26 +6,49 @@ for values where a statistic must not depend on moments that may not exist:
     z = Φ⁻¹((rank − 3/8)/(S + 1/4)),    S draws in all
 
 Draws are as `fkdiff.run_chain(..., collect=..., num_chains=...)` stacks them: (num_steps, num_chains, …), or
-(num_steps,) for one chain of one number. On the host, in NumPy and double precision.
+(num_steps,) for one chain of one number; or a pytree of such arrays, whose leaves are taken one by one. On the host, in
+NumPy and double precision.
 
 References: Vehtari, Gelman, Simpson, Carpenter and Bürkner (2021); Geyer (1992), section 3.3.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
+from fkdiff.core import PyTree
+from fkdiff.core.host import intended_transfers, numbers_of
 from fkdiff.errors import require
 
 TAILS = (0.05, 0.95)  # the quantiles whose estimates `tail_ess` values
 
 
+def _each_leaf(statistic: Callable[[Any], np.ndarray]) -> Callable[[PyTree], Any]:
+    """A statistic of one array for every leaf of a tree of draws."""
+
+    @functools.wraps(statistic)
+    def of_tree(draws: PyTree) -> Any:
+        return jax.tree.map(statistic, draws)
+
+    return intended_transfers(of_tree)
+
+
+def _joined(tree: PyTree) -> np.ndarray:
+    """All numbers of a tree."""
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
 class ChainSummary(NamedTuple):
-    """What chains say of each coordinate; every field has the shape of one draw.
+    """What chains say of each coordinate; every field has the shape, or the tree of shapes, of one draw.
+
+    A coordinate that never moved has NaN for R̂ and both sizes, which says nothing of the others.
 
     Attributes:
         mean: Posterior mean.
@@ -36,36 +59,49 @@ class ChainSummary(NamedTuple):
         tail_ess: `tail_ess`.
     """
 
-    mean: np.ndarray
-    sd: np.ndarray
-    mcse: np.ndarray
-    rhat: np.ndarray
-    bulk_ess: np.ndarray
-    tail_ess: np.ndarray
+    mean: PyTree
+    sd: PyTree
+    mcse: PyTree
+    rhat: PyTree
+    bulk_ess: PyTree
+    tail_ess: PyTree
 
     def __str__(self) -> str:
-        worst = f"worst R̂ {np.max(self.rhat):.4g}, least ESS {np.min(self.bulk_ess):.4g} (bulk)"
-        return f"ChainSummary of {np.size(self.mean)} coordinates: {worst}, {np.min(self.tail_ess):.4g} (tails)"
+        rhat, bulk, tail = (_joined(field) for field in (self.rhat, self.bulk_ess, self.tail_ess))
+        moving = ~np.isnan(rhat)
+        still = f"; {int((~moving).sum())} never moved" if not moving.all() else ""
+        head = f"ChainSummary of {rhat.size} coordinates"
+        if not moving.any():
+            return f"{head}, none of which ever moved"
+        worst = f"worst R̂ {np.max(rhat[moving]):.4g}, least ESS {np.nanmin(bulk):.4g} (bulk)"
+        return f"{head}: {worst}, {np.nanmin(tail):.4g} (tails){still}"
 
 
+@intended_transfers
 def summary(draws) -> ChainSummary:
     """Mean, deviation, its Monte Carlo error, R̂ and both effective sample sizes of every coordinate.
 
     Args:
-        draws: Shape (num_steps, num_chains, …), at least 8 steps; (num_steps,) is one chain.
+        draws: A pytree of leaves of shape (num_steps, num_chains, …), at least 8 steps; (num_steps,) is one chain.
 
     Raises:
         FkdiffError: The shape is wrong, or a draw is not finite.
 
     Cost: a few sorts and Fourier transforms per coordinate.
     """
-    draws = _checked(draws)
-    flat = draws.reshape(-1, *draws.shape[2:])
-    return ChainSummary(
-        flat.mean(axis=0), flat.std(axis=0, ddof=1), mcse(draws), split_rhat(draws), bulk_ess(draws), tail_ess(draws)
-    )
+
+    def mean(draws) -> np.ndarray:
+        return draws.reshape(-1, *draws.shape[2:]).mean(axis=0)
+
+    def sd(draws) -> np.ndarray:
+        return draws.reshape(-1, *draws.shape[2:]).std(axis=0, ddof=1)
+
+    checked = jax.tree.map(_checked, draws)
+    require(bool(jax.tree.leaves(checked)), "draws hold no array; pass what run_chain(..., collect=...) collected.")
+    return ChainSummary(*(jax.tree.map(each, checked) for each in (mean, sd, mcse, split_rhat, bulk_ess, tail_ess)))
 
 
+@_each_leaf
 def split_rhat(draws) -> np.ndarray:
     """Rank-normalised split R̂: the larger of that of the draws and that of their distances from the median.
 
@@ -79,6 +115,7 @@ def split_rhat(draws) -> np.ndarray:
     return np.fmax(_rhat(_ranked(halves)), _rhat(_ranked(folded)))
 
 
+@_each_leaf
 def bulk_ess(draws) -> np.ndarray:
     """Effective number of independent draws for the bulk of the law: that of the normalised ranks.
 
@@ -87,6 +124,7 @@ def bulk_ess(draws) -> np.ndarray:
     return _ess(_ranked(_halves(_checked(draws))))
 
 
+@_each_leaf
 def tail_ess(draws) -> np.ndarray:
     """The smaller effective number of draws of the 5 % and 95 % quantiles.
 
@@ -97,6 +135,7 @@ def tail_ess(draws) -> np.ndarray:
     return np.minimum(*(_ess(_halves((draws <= cut).astype(np.float64))) for cut in cuts))
 
 
+@_each_leaf
 def mean_ess(draws) -> np.ndarray:
     """Effective number of draws for the mean: of the values themselves, whose variance must exist.
 
@@ -105,6 +144,7 @@ def mean_ess(draws) -> np.ndarray:
     return _ess(_halves(_checked(draws)))
 
 
+@_each_leaf
 def mcse(draws) -> np.ndarray:
     """Monte Carlo standard error of the mean, sd/√ESS.
 
@@ -116,7 +156,7 @@ def mcse(draws) -> np.ndarray:
 
 def _checked(draws) -> np.ndarray:
     """Draws as (num_steps, num_chains, …) in double precision."""
-    draws = np.asarray(draws, np.float64)
+    draws = numbers_of("draws", draws)
     draws = draws[:, None] if draws.ndim == 1 else draws
     require(
         draws.ndim >= 2 and draws.shape[0] >= 8 and draws.size > 0,

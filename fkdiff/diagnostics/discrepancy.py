@@ -12,11 +12,13 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
+from fkdiff.core.host import intended_transfers, numbers_of
 from fkdiff.errors import choose, require
 
 BLOCK = 2048
 
 
+@intended_transfers
 def energy_distance(first, second, weights=None) -> float:
     """√(2E|X − Y| − E|X − X'| − E|Y − Y'|) ≥ 0: zero in the limit only for equal laws.
 
@@ -33,6 +35,7 @@ def energy_distance(first, second, weights=None) -> float:
     return float(np.sqrt(max(_gap(lambda a, b: -cdist(a, b), first, second, weights), 0.0)))
 
 
+@intended_transfers
 def mmd(first, second, weights=None, scale: float | None = None, kernel: str = "gaussian") -> float:
     """Maximum mean discrepancy, √(E k(X, X') + E k(Y, Y') − 2E k(X, Y)), the V-statistic.
 
@@ -56,6 +59,7 @@ def mmd(first, second, weights=None, scale: float | None = None, kernel: str = "
     return float(np.sqrt(max(_gap(lambda a, b: shape(cdist(a, b) / length), first, second, weights), 0.0)))
 
 
+@intended_transfers
 def median_distance(draws) -> float:
     """The median distance between two of (up to 1,000) draws: a length for `mmd`."""
     draws = _rows("second", draws)[:1000]
@@ -63,6 +67,7 @@ def median_distance(draws) -> float:
     return float(np.median(distances))
 
 
+@intended_transfers
 def sliced_wasserstein(first, second, weights=None, num_directions: int = 256, order: int = 2, seed: int = 0) -> float:
     """(mean over random directions of W_p^p of the projections)^{1/p}; exact in one dimension.
 
@@ -87,6 +92,7 @@ def sliced_wasserstein(first, second, weights=None, num_directions: int = 256, o
     return float(np.mean(costs) ** (1 / order))
 
 
+@intended_transfers
 def wasserstein(first, second, order: int = 2, limit: int = 5000) -> float:
     """Exact W_p between two samples of equal size and weight: the cheapest of all pairings.
 
@@ -136,7 +142,7 @@ def _mean(kernel: Callable, x, x_shares, y, y_shares) -> float:
 
 def _rows(name: str, draws) -> np.ndarray:
     """A sample as (n, d) in double precision; events of any shape are flattened."""
-    draws = np.asarray(draws, np.float64)
+    draws = numbers_of(name, draws)
     require(
         draws.ndim >= 1 and len(draws) >= 2,
         f"{name} has shape {draws.shape}; pass at least two draws along the leading axis.",
@@ -154,7 +160,7 @@ def _samples(first, second, weights) -> tuple[np.ndarray, np.ndarray, np.ndarray
         first.shape[1] == second.shape[1],
         f"first has draws of {first.shape[1]} numbers and second of {second.shape[1]}; compare draws of one space.",
     )
-    shares = np.ones(len(first)) if weights is None else np.asarray(weights, np.float64)
+    shares = np.ones(len(first)) if weights is None else numbers_of("weights", weights)
     usable = shares.shape == (len(first),) and np.isfinite(shares).all() and np.all(shares >= 0) and shares.sum() > 0
     require(
         bool(usable),

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from fkdiff.core import Key, one_key, require, whole
+from fkdiff.core.host import intended_transfers
 
 
 class Floored(NamedTuple):
@@ -42,6 +43,7 @@ class Floored(NamedTuple):
         return f"{self.value:.4g} (exact draws: {self.floor:.4g} ± {self.floor_sd:.2g})"
 
 
+@intended_transfers
 def floored(
     key: Key,
     distance: Callable[..., float],

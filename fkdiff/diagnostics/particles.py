@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from fkdiff.core.host import intended_transfers, numbers_of
 from fkdiff.diagnostics.floors import Floored
 from fkdiff.errors import require
 
 
+@intended_transfers
 def nearest(draws: Any, centres: Any) -> np.ndarray:
     """Index of the nearest centre of every draw, (n,): modes as Voronoi cells.
 
@@ -17,7 +19,7 @@ def nearest(draws: Any, centres: Any) -> np.ndarray:
         draws: Shape (n, d).
         centres: Shape (K, d).
     """
-    draws, centres = (np.asarray(v, np.float64) for v in (draws, centres))
+    draws, centres = (numbers_of(n, v) for n, v in (("draws", draws), ("centres", centres)))
     require(
         draws.ndim == centres.ndim == 2 and draws.shape[1] == centres.shape[1],
         f"draws have shape {draws.shape} and centres {centres.shape}; pass (n, d) and (K, d).",
@@ -26,6 +28,7 @@ def nearest(draws: Any, centres: Any) -> np.ndarray:
     return np.argmin(squares, axis=1)
 
 
+@intended_transfers
 def mode_masses(modes: Any, num_modes: int, weights: Any = None) -> np.ndarray:
     """Share of the population in each mode, (K,).
 
@@ -35,7 +38,7 @@ def mode_masses(modes: Any, num_modes: int, weights: Any = None) -> np.ndarray:
         weights: Non-negative, (n,); equal by default.
     """
     modes = np.asarray(modes)
-    shares = np.ones(len(modes)) if weights is None else np.asarray(weights, np.float64)
+    shares = np.ones(len(modes)) if weights is None else numbers_of("weights", weights)
     require(
         modes.ndim == 1 and modes.dtype.kind in "iu" and shares.shape == modes.shape and len(modes) > 0,
         f"modes have shape {modes.shape} and weights {shares.shape}; pass one index and one weight for every draw.",
@@ -47,6 +50,7 @@ def mode_masses(modes: Any, num_modes: int, weights: Any = None) -> np.ndarray:
     return np.bincount(modes, weights=shares, minlength=num_modes) / shares.sum()
 
 
+@intended_transfers
 def mode_error(masses: Any, truth: Any, num_draws: int, seed: int = 0, repeats: int = 2000) -> Floored:
     """Total variation ½Σ|mass − truth| of mode masses, beside that of `num_draws` independent exact draws.
 
@@ -59,7 +63,7 @@ def mode_error(masses: Any, truth: Any, num_draws: int, seed: int = 0, repeats: 
         seed: Of the simulated floor.
         repeats: Simulated populations.
     """
-    masses, truth = np.asarray(masses, np.float64), np.asarray(truth, np.float64)
+    masses, truth = numbers_of("masses", masses), numbers_of("truth", truth)
     require(
         masses.shape == truth.shape and masses.ndim == 1 and abs(truth.sum() - 1) < 1e-6,
         f"masses have shape {masses.shape} and truth {truth.shape} with sum {truth.sum():.6g}; pass equally many, and "

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from fkdiff.core import Array, Key, Scalar, chunk_size, chunked_vmap, expect, one_key, particle_keys, require, whole
+from fkdiff.core.host import intended_transfers
 from fkdiff.prediction import Predictor
 
 EXACT_UP_TO = 16  # dimensions in which a full basis is affordable
@@ -42,6 +43,7 @@ class Residual(NamedTuple):
         return self.value / self.scale
 
 
+@intended_transfers
 def fokker_planck(
     pred: Predictor, x: Array, t: Scalar, key: Key | None = None, num_probes: int = 1, chunk: int | None = None
 ) -> Residual:
@@ -85,6 +87,7 @@ def _fokker_planck(pred, x, t, keys, num_probes, chunk) -> Residual:
     return Residual(*chunked_vmap(one, chunk)(*_paired(x, keys)))
 
 
+@intended_transfers
 def conservativity(
     pred: Predictor, x: Array, t: Scalar, key: Key | None = None, num_probes: int = 1, chunk: int | None = None
 ) -> Residual:
@@ -135,6 +138,9 @@ def _points(pred: Predictor, x: Array, key: Key | None, num_probes: int) -> tupl
     whole("num_probes", num_probes)
     require(not pred.coupled, "pred was trained on coupled pairs of noise and data and has no score to examine.")
     x = jnp.asarray(x)
+    real = jnp.issubdtype(x.dtype, jnp.floating) or jnp.issubdtype(x.dtype, jnp.integer)
+    require(bool(real), f"x has dtype {x.dtype} and must hold real numbers.")
+    x = x.astype(jnp.result_type(float))  # derivatives of half-precision points are noise
     require(
         x.ndim >= 1 and x.shape[1:] == pred.shape,
         f"x has shape {x.shape} and this model takes examples of shape {pred.shape}; pass a batch of them.",

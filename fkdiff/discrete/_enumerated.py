@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core import Array, Key, PyTree, concrete, expect, number, one_key, require, whole
+from fkdiff.core import Array, Key, PyTree, categorical, concrete, expect, number, one_key, require, whole
+from fkdiff.core.choices import TOKENS
 from fkdiff.discrete.predictor import DiscretePredictor
 from fkdiff.discrete.processes import Process
 
@@ -45,7 +46,7 @@ class Enumerated(eqx.Module):
 
     def sample(self, key: Key, num_samples: int) -> Array:
         """Exact draws, (num_samples, L)."""
-        rows = jax.random.categorical(one_key(key), self.log_masses, shape=(whole("num_samples", num_samples),))
+        rows = categorical(one_key(key), self.log_masses, TOKENS, (whole("num_samples", num_samples),))
         return self.sequences[rows]
 
     def predictor(self, process: Process) -> DiscretePredictor:

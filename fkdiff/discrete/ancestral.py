@@ -32,7 +32,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key
+from fkdiff.core import Array, Key, categorical
+from fkdiff.core.choices import TOKENS
 from fkdiff.core.keys import Use, stream
 from fkdiff.discrete.powers import power_product
 from fkdiff.discrete.predictor import DiscretePredictor
@@ -71,7 +72,7 @@ def begin(factors: Factors, key: Key) -> Moving:
 def advance(factors: Factors, key: Key, state: Moving, t0: Array, t1: Array) -> Moving:
     """One step of every token. Cost: one evaluation of every denoiser."""
     log_w = step_masses(factors, state, t0, t1)
-    tokens = jax.random.categorical(stream(key, Use.MOVE), log_w).astype(jnp.int32)
+    tokens = categorical(stream(key, Use.MOVE), log_w, TOKENS)
     return Moving(tokens, _said(factors, tokens, t1), jnp.sum(jax.nn.logsumexp(log_w, axis=-1)))
 
 
@@ -88,7 +89,7 @@ def step_masses(factors: Factors, state: Moving, t0: Array, t1: Array) -> Array:
 def complete(factors: Factors, key: Key, state: Moving) -> Array:
     """Every token drawn from Π_i q_i(clean_l | x)^{β_i} by itself: an estimate of where the sequence will end."""
     clean = power_product([beta for beta, _ in factors], list(state.said))
-    return jax.random.categorical(stream(key, Use.PROBE), clean).astype(jnp.int32)
+    return categorical(stream(key, Use.PROBE), clean, TOKENS)
 
 
 def _said(factors: Factors, tokens: Array, t: Array) -> Array:

@@ -21,7 +21,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, FkdiffError, Key, Scalar, choose, concrete, number, require
+from fkdiff.core import Array, FkdiffError, Key, Scalar, categorical, choose, concrete, deciding, number, require
+from fkdiff.core.choices import TOKENS
 from fkdiff.core.keys import Use, stream
 from fkdiff.discrete import ancestral
 from fkdiff.discrete.ancestral import Moving
@@ -53,7 +54,7 @@ def _by_rank(state: Revealing, hidden: Array, low: Array, high: Array) -> Array:
 
 def _by_confidence(state: Revealing, hidden: Array, low: Array, high: Array) -> Array:
     """The positions, still masked, of which the denoisers are surest."""
-    sure = jnp.max(jax.nn.log_softmax(state.log_w, axis=-1), axis=-1)
+    sure = jnp.max(jax.nn.log_softmax(deciding(state.log_w, TOKENS), axis=-1), axis=-1)
     order = jnp.argsort(jnp.where(hidden, -sure, jnp.inf))
     place = jnp.zeros_like(state.ranks).at[order].set(jnp.arange(len(order), dtype=jnp.int32))
     return place < high - low
@@ -108,7 +109,7 @@ class DiscreteTarget(eqx.Module):
         low, high = (jnp.floor(self.length * t + 1e-3).astype(jnp.int32) for t in (t0, t1))
         hidden = state.tokens == self.process.mask
         due = hidden & ORDERS[order](state, hidden, low, high)
-        drawn = jax.random.categorical(stream(key, Use.MOVE), state.log_w).astype(jnp.int32)
+        drawn = categorical(stream(key, Use.MOVE), state.log_w, TOKENS)
         mass = jnp.sum(jnp.where(due, jax.nn.logsumexp(state.log_w, axis=-1), 0.0))
         tokens = jnp.where(due, drawn, state.tokens)
         return Revealing(tokens, state.ranks, self.log_mass(tokens, t1), mass)
@@ -117,7 +118,7 @@ class DiscreteTarget(eqx.Module):
         """The sequence with every masked token drawn from w, independently: an estimate of where it will end."""
         if isinstance(state, Moving):
             return ancestral.complete(self.factors, key, state)
-        drawn = jax.random.categorical(stream(key, Use.PROBE), state.log_w).astype(jnp.int32)
+        drawn = categorical(stream(key, Use.PROBE), state.log_w, TOKENS)
         return jnp.where(state.tokens == self.process.mask, drawn, state.tokens)
 
     def feynman_kac(self, order: str | None = None) -> DiscreteChain:

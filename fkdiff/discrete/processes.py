@@ -12,7 +12,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key, Scalar, whole
+from fkdiff.core import Array, Key, Scalar, bernoulli, whole
+from fkdiff.core.choices import TOKENS
 
 
 class Process(eqx.Module):
@@ -64,7 +65,7 @@ class Masked(Process):
 
     def noised(self, key: Key, tokens: Array, t: Scalar) -> Array:
         """Masks each token with probability 1 − α(t)."""
-        keep = jax.random.bernoulli(key, self.kept(t), tokens.shape)
+        keep = bernoulli(key, self.kept(t), tokens.shape, TOKENS)
         return jnp.where(keep, tokens, jnp.asarray(self.mask, tokens.dtype))
 
     def log_likelihood(self, clean: Array, tokens: Array, t: Scalar) -> Array:
@@ -103,7 +104,7 @@ class Uniform(Process):
     def noised(self, key: Key, tokens: Array, t: Scalar) -> Array:
         """Replaces each token by a uniform one with probability 1 − α(t)."""
         key_keep, key_new = jax.random.split(key)
-        keep = jax.random.bernoulli(key_keep, self.kept(t), tokens.shape)
+        keep = bernoulli(key_keep, self.kept(t), tokens.shape, TOKENS)
         return jnp.where(keep, tokens, jax.random.randint(key_new, tokens.shape, 0, self.vocab_size, jnp.int32))
 
     def log_likelihood(self, clean: Array, tokens: Array, t: Scalar) -> Array:

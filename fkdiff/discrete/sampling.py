@@ -6,7 +6,20 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key, chunk_size, chunked_vmap, concrete, expect, one_key, require, times_of, whole
+from fkdiff.core import (
+    Array,
+    Key,
+    categorical,
+    chunk_size,
+    chunked_vmap,
+    concrete,
+    expect,
+    one_key,
+    require,
+    times_of,
+    whole,
+)
+from fkdiff.core.choices import TOKENS
 from fkdiff.core.keys import Use, stream
 from fkdiff.discrete.predictor import DiscretePredictor
 
@@ -22,7 +35,7 @@ class Factorised(eqx.Module):
 
     def sample(self, key: Key) -> Array:
         """Draws a sequence, (L,) int32."""
-        return jax.random.categorical(key, self.log_probs).astype(jnp.int32)
+        return categorical(key, self.log_probs, TOKENS)
 
     def log_prob(self, tokens: Array) -> Array:
         """log-probability of a sequence."""

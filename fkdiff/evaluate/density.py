@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core import Array, Key, one_key
+from fkdiff.core import Array, Key, one_key, require
+from fkdiff.core.host import intended_transfers, numbers_of
 from fkdiff.prediction import Predictor
 from fkdiff.solvers import log_prob
 
@@ -28,6 +29,7 @@ class Bits(NamedTuple):
     each: np.ndarray
 
 
+@intended_transfers
 def bits_per_dim(
     key: Key, pred: Predictor, examples, quantum: float = 0.0, divergence: str = "exact", chunk: int | None = 32
 ) -> Bits:
@@ -52,7 +54,11 @@ def bits_per_dim(
     References: Theis, van den Oord and Bethge (2016), section 3.1, for uniform noise; Song et al. (2021), section 4.3.
     """
     keys = jax.random.split(one_key(key), 3)
-    x = jnp.asarray(examples, jnp.result_type(float))
+    x = jnp.asarray(numbers_of("examples", examples), jnp.result_type(float))
+    require(
+        x.ndim >= 1 and x.shape[1:] == pred.shape and len(x) > 0,
+        f"examples have shape {x.shape} and this model takes examples of shape {pred.shape}; pass a batch of them.",
+    )
     t, size = pred.path.t_max, math.prod(pred.shape)
     alpha, sigma = pred.path.alpha(t), pred.path.sigma(t)
     spread = quantum * jax.random.uniform(keys[0], x.shape, x.dtype, -0.5, 0.5)

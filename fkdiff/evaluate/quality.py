@@ -12,6 +12,7 @@ import numpy as np
 
 from fkdiff import diagnostics
 from fkdiff.core import Array, Key, one_key, require
+from fkdiff.core.host import intended_transfers
 from fkdiff.diagnostics.score import EXACT_UP_TO
 from fkdiff.evaluate.density import bits_per_dim
 from fkdiff.evaluate.distances import frechet
@@ -49,6 +50,7 @@ class Row(NamedTuple):
     note: str
 
 
+@intended_transfers
 def evaluate_run(
     key: Key, run: LoadedRun, num_samples: int = 512, num_likelihoods: int = 64, data_root: str | Path = "."
 ) -> list[Row]:
@@ -85,6 +87,7 @@ def evaluate_run(
     return rows
 
 
+@intended_transfers
 def sample_like(key: Key, run: LoadedRun, count: int, noise: float = 0.0) -> np.ndarray:
     """Draws, of classes in the shares of the training data, by Heun's method and a last clean estimate.
 
@@ -170,20 +173,11 @@ def _of_density(key: Key, run: LoadedRun, training: Dataset, unseen: Dataset, nu
     kind = "bits per dimension" if quantum > 0 else "bits per dimension of a density"
     noise = float(path.sigma(path.t_max) / path.alpha(path.t_max))
 
-    def bits(data: Dataset, divergence: str) -> np.ndarray:
-        examples, preds = by_class(run, data, num)
-        groups = enumerate(zip(preds, examples, strict=True))
-        return np.concatenate(
-            [bits_per_dim(jax.random.fold_in(key, k), pred, x, quantum, divergence).each for k, (pred, x) in groups]
-        )
-
-    rows, seen = [], bits(training, "hutchinson")
+    rows, (floor, floor_error, _) = [], bits_of(key, run, training, num, "hutchinson")
     for name in ("exact", "hutchinson"):
-        each = bits(unseen, name)
-        error = float(each.std() / np.sqrt(len(each)))
-        note = f"{name} divergence, {len(each)} held-out examples with noise {noise:.3g}; floor: training examples"
-        floor, floor_error = float(seen.mean()), float(seen.std() / np.sqrt(len(seen)))
-        rows.append(Row(f"{kind} ({name})", float(each.mean()), error, floor, floor_error, note))
+        value, error, count = bits_of(key, run, unseen, num, name)
+        note = f"{name} divergence, {count} held-out examples with noise {noise:.3g}; floor: training examples"
+        rows.append(Row(f"{kind} ({name})", value, error, floor, floor_error, note))
     some = np.asarray(unseen.examples[_some(len(unseen.examples), 4096)], np.float64)
     flat = some.reshape(len(some), -1)
     variance = flat.var(0) + max(quantum, 1e-6) ** 2 / 12 + noise**2
@@ -192,15 +186,58 @@ def _of_density(key: Key, run: LoadedRun, training: Dataset, unseen: Dataset, nu
     return [*rows, Row(f"{kind} (Gaussians)", gaussian, None, None, None, note)]
 
 
-def by_class(run: LoadedRun, unseen: Dataset, num: int) -> tuple[list[np.ndarray], list[Predictor]]:
-    """Held-out examples in groups of one size, each with the model of its class."""
+def bits_of(key: Key, run: LoadedRun, data: Dataset, num: int, divergence: str) -> tuple[float, float, int]:
+    """Mean bits per dimension, its standard error, and of how many examples.
+
+    Classes count by their shares of the data, and not of the examples taken.
+    """
+    groups, found = by_class(run, data, num), []
+    for k, group in enumerate(groups):
+        own = jax.random.fold_in(key, k)
+        each = bits_per_dim(own, group.pred, group.examples, run.config.data.quantum, divergence).each
+        found.append(each[: group.count])
+    shares = np.array([group.share for group in groups])
+    # One example shows no spread: its class is taken to be as wide as the widest.
+    spreads = np.array([each.var(ddof=1) if len(each) > 1 else np.nan for each in found])
+    spreads = np.where(np.isnan(spreads), np.fmax.reduce(spreads), spreads)
+    variance = np.sum(shares**2 * spreads / [len(each) for each in found])
+    mean = np.sum(shares * [each.mean() for each in found])
+    return float(mean), float(np.sqrt(variance)), sum(map(len, found))
+
+
+class Group(NamedTuple):
+    """Examples of one class.
+
+    Attributes:
+        pred: The model of that class.
+        examples: As many as of every other class, so that all are judged by one program: a class that has fewer repeats
+            them, from `count` on.
+        count: How many are different.
+        share: Of the class in the data.
+    """
+
+    pred: Predictor
+    examples: np.ndarray
+    count: int
+    share: float
+
+
+def by_class(run: LoadedRun, data: Dataset, num: int) -> list[Group]:
+    """About `num` examples in groups of one size, each with the model of its class and the share that it stands for."""
     if not run.num_classes:
-        return [np.asarray(unseen.examples[_some(len(unseen.examples), num)])], [run.predictor]
-    rows = {label: np.flatnonzero(np.asarray(unseen.labels) == label) for label in range(run.num_classes)}
-    present = [label for label, found in rows.items() if len(found)]
-    each = max(1, min(num // len(present), *(len(rows[label]) for label in present)))
-    # By row, since data that stay on disk are read where they are asked for.
-    return [np.asarray(unseen.examples[rows[label][:each]]) for label in present], [run.given(k) for k in present]
+        some = np.asarray(data.examples[_some(len(data.examples), num)])
+        return [Group(run.predictor, some, len(some), 1.0)]
+    labels = np.asarray(data.labels)
+    rows = {label: np.flatnonzero(labels == label) for label in range(run.num_classes)}
+    present = {label: found for label, found in rows.items() if len(found)}
+    each = min(max(2, num // len(present)), max(len(found) for found in present.values()))
+    groups = []
+    for label, found in present.items():
+        some = found[_some(len(found), each)]
+        # By row, since data that stay on disk are read where they are asked for.
+        examples = np.asarray(data.examples[np.resize(some, each)])
+        groups.append(Group(run.given(label), examples, len(some), len(found) / len(labels)))
+    return groups
 
 
 def _of_score(key: Key, run: LoadedRun, unseen: Dataset, num: int = 64) -> list[Row]:

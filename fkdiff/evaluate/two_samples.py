@@ -7,7 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.distance import cdist
 
+from fkdiff.core.host import intended_transfers, rows_of
 from fkdiff.errors import require
+
+FOLDS = 5  # of `c2st`
 
 
 class Overlap(NamedTuple):
@@ -22,32 +25,44 @@ class Overlap(NamedTuple):
     recall: float
 
 
+@intended_transfers
 def c2st(first, second, seed: int = 0, trees: int = 200) -> float:
     """Classifier two-sample test: the share that a random forest tells apart, on rows it has not seen; ½ is chance.
 
-    Out of the bag: every row is judged by the trees that were grown without it. Classes weigh alike, so that samples of
-    different sizes may be compared.
+    By cross-validation in five folds, each with its share of both samples. The samples weigh alike, in the forests and
+    in the share, so that those of different sizes may be compared: ½ is chance whatever their sizes.
 
     Args:
-        first: Shape (n, ...).
-        second: Shape (m, ...).
-        seed: Of the forest.
-        trees: How many.
+        first: Shape (n, ...), n at least 5.
+        second: Shape (m, ...), m at least 5.
+        seed: Of the folds and the forests.
+        trees: How many, over all folds.
 
-    References: Lopez-Paz and Oquab (2017), section 3; Breiman (2001) for out-of-bag estimates.
+    Raises:
+        FkdiffError: A sample is too small, or holds values that are not finite.
+
+    References: Lopez-Paz and Oquab (2017), section 3; Kohavi (1995) for stratified folds.
     """
     from sklearn.ensemble import RandomForestClassifier
+    from sklearn.model_selection import StratifiedKFold
 
     first, second = _rows(first), _rows(second)
+    least = min(len(first), len(second))
+    require(
+        least >= FOLDS, f"a sample has {least} rows and each of the {FOLDS} folds needs one of both; pass more draws."
+    )
     x, y = np.concatenate([first, second]), np.repeat([0, 1], [len(first), len(second)])
     forest = RandomForestClassifier(
-        trees, oob_score=True, random_state=seed, class_weight="balanced", min_samples_leaf=3
+        max(trees // FOLDS, 1), random_state=seed, class_weight="balanced", min_samples_leaf=3
     )
-    votes = forest.fit(x, y).oob_decision_function_
-    right = np.where(y == 1, votes[:, 1] > 0.5, votes[:, 1] < 0.5) + 0.5 * (votes[:, 1] == 0.5)
+    votes = np.zeros(len(y))
+    for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(x, y):
+        votes[test] = forest.fit(x[train], y[train]).predict_proba(x[test])[:, 1]
+    right = np.where(y == 1, votes > 0.5, votes < 0.5) + 0.5 * (votes == 0.5)
     return float(np.mean([right[y == side].mean() for side in (0, 1)]))
 
 
+@intended_transfers
 def overlap(draws, real, neighbours: int = 3) -> Overlap:
     """Precision and recall by nearest neighbours: a point is within reach of a sample if it lies closer to one of its
     members than that member's k-th neighbour does.
@@ -79,5 +94,6 @@ def overlap(draws, real, neighbours: int = 3) -> Overlap:
 
 
 def _rows(sample) -> np.ndarray:
-    rows = np.asarray(sample, np.float64)
-    return rows.reshape(len(rows), -1)
+    rows = rows_of("a sample", sample)
+    require(bool(np.isfinite(rows).all()), "a sample holds values that are not finite; leave them out, and say so.")
+    return rows

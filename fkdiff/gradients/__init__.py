@@ -11,7 +11,9 @@ What may be differentiated as it stands:
     smc with `stop_gradient(resample)`     right for E Ẑ, of high variance
     smc with `soft`, `optimal_transport`   biased, of lower variance
     smc with `detached(resample)`          biased, for learning proposals
-    plain resampling, adjusted kernels     refused when traced, naming what to use
+    these identities themselves            right in their parameters, of any order
+    every choice (an ancestor, a token, accepted or not, `smc.resample`, `smc.conditional`)
+                                           refused when traced, naming what to use
 """
 
 from fkdiff.gradients.identities import expectation, log_normalizer

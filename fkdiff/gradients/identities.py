@@ -53,14 +53,15 @@ def log_normalizer(
 
     Cost: one gradient in θ per draw.
 
-    Gradients: none through the draws.
+    Gradients: right in `params`, of any order: ∂² log Z = E[∂² log γ] + Cov(∂ log γ). Into the draws they are refused,
+    since `log_density` tells their law: pass `jax.lax.stop_gradient(draws)`.
 
     References: Cappé, Moulines and Rydén (2005), proposition 10.1.6.
     """
     if log_density is None:
         return _carried(draws)
     f, unravel, vector = _flat(log_density, params)
-    score = average(draws, lambda x: jax.grad(f, argnums=1)(jax.lax.stop_gradient(x), vector), chunk_size(chunk))
+    score = average(draws, lambda x: jax.grad(f, argnums=1)(x, vector), chunk_size(chunk), lambda x: f(x, vector))
     value = score.value
     if log_start is not None:
         value = value - ravel_pytree(jax.grad(checked(log_start))(params))[0]
@@ -92,7 +93,7 @@ def expectation(
 
     Cost: two gradients in θ and a Jacobian of f per draw.
 
-    Gradients: none through the draws.
+    Gradients: as those of `log_normalizer`: right in `params`, of any order, and refused into the draws.
 
     References: Gelman and Meng (1998), section 2.1; Giordano, Broderick and Jordan (2018), theorem 1.
     """
@@ -106,7 +107,11 @@ def expectation(
         return jnp.asarray(f(x, unravel(flat)))
 
     shape = jax.eval_shape(value, _one(draws), vector).shape
-    both = average(draws, lambda x: jnp.concatenate([value(x, vector).ravel(), score(x)]), chunk).value
+
+    def log_gamma(x):
+        return density(x, vector)
+
+    both = average(draws, lambda x: jnp.concatenate([value(x, vector).ravel(), score(x)]), chunk, log_gamma).value
     size = both.shape[0] - vector.shape[0]
     mean, mean_score = both[:size], both[size:]
 
@@ -114,7 +119,7 @@ def expectation(
         pathwise = jax.jacobian(value, argnums=1)(x, vector).reshape(size, -1)
         return pathwise + (value(x, vector).ravel() - mean)[:, None] * (score(x) - mean_score)[None, :]
 
-    found = average(draws, influence, chunk)
+    found = average(draws, influence, chunk, log_gamma)
     return _estimates(found.value, found, unravel, shape)
 
 
@@ -156,7 +161,8 @@ def _estimates(value: Array, error: Estimate, unravel: Callable, shape: tuple[in
         stacked = jax.vmap(unravel)(rows)
         return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), stacked)
 
-    return jax.tree.map(lambda v, s: Estimate(v, s, error.dof), tree(value), tree(error.standard_error))
+    parts = (tree(part) for part in (value, error.standard_error, error.tail_index))
+    return jax.tree.map(lambda v, s, k: Estimate(v, s, error.dof, k, error.heavy), *parts)
 
 
 def _carried(draws: Draws) -> PyTree:

@@ -28,9 +28,9 @@ from fkdiff.core import (
     concrete,
     expect,
     given,
+    happens,
     log_density,
     particle_keys,
-    refused,
     require,
     stream,
     widened,
@@ -117,7 +117,7 @@ class ParallelTempering(eqx.Module):
         keys = particle_keys(stream(key, Use.MOVE), self.size)
         replicas, info = self._each("step")(keys, state.replicas)
         probability, order = self._swaps(stream(key, Use.REFRESH), replicas, state.count)
-        replicas = refused(jax.tree.map(lambda leaf: leaf[order], replicas), REFUSAL.format(name="parallel_tempering"))
+        replicas = jax.tree.map(lambda leaf: leaf[order], replicas)
         walker = state.walker[order]
         low, high = walker[0], walker[-1]
         trips = state.round_trips + state.rising[high].astype(jnp.int32)
@@ -136,7 +136,7 @@ class ParallelTempering(eqx.Module):
         change = gaps * (likelihood[:-1] - likelihood[1:])
         probability = jnp.where(jnp.isnan(change), jnp.zeros_like(change), jnp.exp(jnp.minimum(change, 0)))
         turn = (jnp.arange(self.size - 1, dtype=jnp.int32) + count) % 2 == 0
-        swap = turn & (noise.uniform(key, probability) < probability)
+        swap = turn & happens(noise.uniform(key, probability), probability, REFUSAL.format(name="parallel_tempering"))
         order = jnp.arange(self.size, dtype=jnp.int32)
         # Pairs of one turn do not overlap: each place looks up, or down, or stays.
         up = jnp.concatenate([swap, jnp.zeros((1,), bool)])

@@ -18,8 +18,8 @@ from fkdiff.core import (
     Scalar,
     concrete,
     given,
+    happens,
     number,
-    refused,
     require,
     select,
 )
@@ -140,7 +140,7 @@ def metropolis(
         limit: A rise of the energy beyond it is a divergence. However far it falls, the proposal is accepted: a start
             far out in the tails is left so.
 
-    Gradients: refused, with the name of the identity that is right; the info is differentiable.
+    Gradients: refused, with the name of the identity that is right.
     """
     before, after = density.value(old.evaluation), density.value(new.evaluation)
     change = before - after + kinetic.astype(after.dtype)
@@ -149,9 +149,8 @@ def metropolis(
     # The gradient beyond may be NaN, and then so is the kinetic part.
     wall = (after == -jnp.inf) & jnp.isfinite(distance) & ~(kinetic > limit)
     probability = jnp.where(bad, jnp.zeros_like(change), jnp.exp(-jnp.maximum(change, 0)))
-    accepted = noise.uniform(key, probability) < probability
-    state = refused(select(accepted, new, old), REFUSAL.format(name=name))
-    return state, Info(probability, accepted, (bad | (change > limit)) & ~wall, change, distance)
+    accepted = happens(noise.uniform(key, probability), probability, REFUSAL.format(name=name))
+    return select(accepted, new, old), Info(probability, accepted, (bad | (change > limit)) & ~wall, change, distance)
 
 
 def unadjusted(density: LogDensity, position: PyTree) -> tuple[State, UnadjustedInfo]:

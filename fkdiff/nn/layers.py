@@ -11,9 +11,10 @@ import numpy as np
 from flax import nnx
 from jax.core import Tracer
 
-from fkdiff.core import Array, Key
+from fkdiff.core import Array, Key, bernoulli
 
 _BLOCK = 1 << 14
+RATE = "a derivative flows into the rate of dropout, whose choices carry none; pass the rate as a constant."
 
 
 @jax.jit
@@ -70,7 +71,7 @@ def dropped(x: Array, rate: float, key: Key | None) -> Array:
     """
     if key is None or rate == 0:
         return x
-    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
+    kept = bernoulli(key, 1 - rate, x.shape, RATE)
     return jnp.where(kept, x / (1 - rate), 0)
 
 

@@ -32,7 +32,7 @@ from fkdiff.smc.model import Model, MoveInfo
 from fkdiff.smc.resamplers.resampling import Resampler, as_resampler, systematic
 from fkdiff.smc.results.result import SMCInfo, SMCResult
 from fkdiff.smc.state import SMCState, StepInfo, account, holds_nan, record, weigh
-from fkdiff.smc.weights import compensated_add, ess, log_mean_exp, spread
+from fkdiff.smc.weights import compensated_add, ess, log_mean_exp, normalized, spread
 
 
 class Asked(NamedTuple):
@@ -190,7 +190,19 @@ def _resample(key: Key, model: Model, state: SMCState, t: Array, resample: Resam
             state.evaluations + happened * evaluations, state.jvps + happened * jvps,
         ),
     )  # fmt: skip
+    if ancestors.ndim == 2:
+        state = record(
+            state, _unfinished(ancestors, before, resampled, resample.plan_tolerance), jnp.zeros_like(before, bool)
+        )
     return state, resampled
+
+
+def _unfinished(plan: Array, log_weights: Array, resampled: Array, tolerance: float) -> Array:
+    """`UNFINISHED` where a plan spends the particles in other shares than their weights."""
+    plan, log_weights = jax.lax.stop_gradient((plan, log_weights))
+    error = jnp.abs(plan.mean(axis=0) - normalized(log_weights).astype(plan.dtype)).sum()
+    fine = error <= 2 * tolerance + 64 * float(jnp.finfo(plan.dtype).eps)  # NaN is not
+    return jnp.where(resampled & ~fine, jnp.int32(Status.UNFINISHED), jnp.int32(Status.OK))
 
 
 def _inherit(operands: tuple[PyTree, Array], ancestors: Array) -> tuple[PyTree, Array]:

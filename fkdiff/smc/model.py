@@ -14,6 +14,7 @@ The same question, answer and settle follow `initial`, and close the run (with `
 from __future__ import annotations
 
 import abc
+import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -30,7 +31,7 @@ class MoveInfo(NamedTuple):
 
     Attributes:
         log_constant: Added to the log-normaliser and to no weight (a deterministic part of log G).
-        residual: sd_w(g + Aθ) Δt, this step's share of the starvation signal R.
+        residual: sd_w(g + Aθ) Δt, this step's share of the starvation signal R; NaN where nothing measures it.
         evaluations: Model calls per particle.
         jvps: Jacobian-vector (or vector-Jacobian) products per particle.
         status: A `Status` code.
@@ -38,7 +39,7 @@ class MoveInfo(NamedTuple):
     """
 
     log_constant: Array | float = 0.0
-    residual: Array | float = 0.0
+    residual: Array | float = math.nan
     evaluations: Array | int = 0
     jvps: Array | int = 0
     status: Array | int = Status.OK

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, PyTree, Status
+from fkdiff.core import Array, PyTree, Status, failed
 from fkdiff.smc.model import MoveInfo
 from fkdiff.smc.weights import compensated_add
 
@@ -25,7 +25,7 @@ class SMCState(eqx.Module):
         step: Moves made so far.
         evaluations: Model calls per particle so far.
         jvps: Jacobian products per particle so far.
-        status: The first `Status` that was not OK.
+        status: The first `Status` that was not OK; a failure displaces a doubt.
         status_step: The step at which it appeared; 0 is the initial draw.
         bad_count: How many particles it concerned.
         bad_index: The first of them.
@@ -85,9 +85,9 @@ def weigh(state: SMCState, increments: Array, on_nan: str, status: Array | int) 
 
 
 def record(state: SMCState, status: Array | int, concerned: Array) -> SMCState:
-    """Keeps the first failure, with its step, count and first index."""
+    """Keeps the first failure, or else the first doubt, with its step, count and first index."""
     status = jnp.asarray(status, jnp.int32)
-    first = (state.status == Status.OK) & (status != Status.OK)
+    first = jnp.where(state.status == Status.OK, status != Status.OK, failed(status) & ~failed(state.status))
     news = (status, state.step, concerned.sum(dtype=jnp.int32), jnp.argmax(concerned).astype(jnp.int32))
     where = lambda s: (s.status, s.status_step, s.bad_count, s.bad_index)  # noqa: E731
     kept = tuple(jnp.where(first, new, old) for new, old in zip(news, where(state), strict=True))

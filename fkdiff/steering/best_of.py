@@ -7,9 +7,14 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key, take, whole
+from fkdiff.core import Array, Key, deciding, take, whole
 from fkdiff.prediction import Predictor, scalar_reward
 from fkdiff.solvers import Solver, integrate
+
+REFUSAL = (
+    "a derivative flows through best_of_n, whose choice of the best carries none; steer by the reward with "
+    "fkdiff.steer and use fkdiff.gradients.expectation."
+)
 
 
 def best_of_n(
@@ -40,10 +45,14 @@ def best_of_n(
     Returns:
         The best of each group, (num_groups, *shape), and their rewards, (num_groups,).
 
-    Cost: n times `integrate`. References: Stiennon et al. (2020); Beirami et al. (2024) for its law.
+    Cost: n times `integrate`.
+
+    Gradients: refused, since the choice of the best carries none.
+
+    References: Stiennon et al. (2020); Beirami et al. (2024) for its law.
     """
     num_groups, n = whole("num_groups", num_groups), whole("n", n)
     draws = integrate(key, pred, solver, grid, num_groups * n, chunk=chunk)
     rewards = jax.vmap(lambda x: scalar_reward(reward, x))(draws).reshape(num_groups, n)
-    best = jnp.argmax(rewards, axis=1)
+    best = jnp.argmax(deciding(rewards, REFUSAL), axis=1)
     return take(draws, jnp.arange(num_groups) * n + best), jnp.max(rewards, axis=1)

@@ -6,7 +6,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key, PyTree, Scalar, concrete, expect, number, one_key, require, whole
+from fkdiff.core import Array, Key, PyTree, Scalar, categorical, concrete, expect, number, one_key, require, whole
+from fkdiff.core.choices import COMPONENTS
 from fkdiff.paths import Path
 from fkdiff.prediction import Prediction, Predictor
 
@@ -70,7 +71,7 @@ class GaussianMixture(eqx.Module):
         """Exact independent draws, shape (num_samples, d)."""
         key, num_samples = one_key(key), whole("num_samples", num_samples)
         key_component, key_noise = jax.random.split(key)
-        component = jax.random.categorical(key_component, self.log_weights, shape=(num_samples,))
+        component = categorical(key_component, self.log_weights, COMPONENTS, (num_samples,))
         noise = jax.random.normal(key_noise, (num_samples, self.means.shape[1]), self.means.dtype)
         return self.means[component] + jnp.sqrt(self._diagonal()[component]) * noise
 

@@ -8,7 +8,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key, concrete, number, one_key, require, whole
+from fkdiff.core import Array, Key, categorical, concrete, number, one_key, require, whole
+from fkdiff.core.choices import COMPONENTS
 
 
 class StudentTMixture(eqx.Module):
@@ -46,7 +47,7 @@ class StudentTMixture(eqx.Module):
         """Exact independent draws, (num_samples, d)."""
         count = whole("num_samples", num_samples)
         key_component, key_noise, key_scale = jax.random.split(one_key(key), 3)
-        component = jax.random.categorical(key_component, self.log_weights, shape=(count,))
+        component = categorical(key_component, self.log_weights, COMPONENTS, (count,))
         noise = jax.random.normal(key_noise, (count, self.means.shape[1]))
         spread = jnp.sqrt(self.dof / (2 * jax.random.gamma(key_scale, self.dof / 2, (count,))))
         return self.means[component] + (self.scales[component] * spread)[:, None] * noise

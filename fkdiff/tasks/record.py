@@ -33,7 +33,7 @@ def facts(o: Outcome) -> dict[str, Any]:
         "num_particles": int(o.result.log_weights.shape[0]),
         "min_ess": float(jnp.min(info.ess)),
         "final_ess": float(info.ess[-1]),
-        "R": float(info.R),
+        "R": None if np.isnan(info.R) else float(info.R),
         "resamplings": int(info.resamplings),
         "evaluations": int(info.evaluations),
         "jvps": int(info.jvps),

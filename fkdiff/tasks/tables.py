@@ -83,7 +83,7 @@ def examples_table(cases: list[Facts]) -> str:
         "log Z": evidence,
         "by other means": by_other_means,
         "min ESS": least_ess,
-        "R": lambda case: f"{case['R']:.2f}",
+        "R": lambda case: "not measured" if case["R"] is None else f"{case['R']:.2f}",
     }
     return paired(cases, run, {"accuracy": number("accuracy"), "balance": _balance, "Fréchet": _frechet})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,8 @@ from fkdiff.train.averages import averaged
 from fkdiff.train.build import Form, build_times, build_weighting
 from fkdiff.train.config import TrainConfig
 from fkdiff.train.data.dataset import Dataset
-from fkdiff.train.objectives.masked import batch_masked_loss
-from fkdiff.train.objectives.matching import batch_loss
+from fkdiff.train.objectives.masked import draw_masks, masked_losses
+from fkdiff.train.objectives.matching import Drawn, draw, losses
 
 STOP_AFTER = 10  # gradients in a row that are not finite
 
@@ -70,9 +70,23 @@ def init_state(params: PyTree, optimizer: optax.GradientTransformation, num_more
     return TrainState(step, params, ema, tuple(more), optimizer.init(params), skipped, streak)
 
 
-def make_loss(
-    config: TrainConfig, form: Form, apply: Callable[..., Array], training: bool = False
-) -> Callable[[PyTree, Key, Array, Array], Array]:
+class Loss(NamedTuple):
+    """The loss of a batch in two halves: what is random is drawn of the whole batch, and then it may be cut.
+
+    Attributes:
+        draw: `draw(key, examples, labels) -> drawn`, a pytree whose leaves have the batch as leading axis.
+        each: `each(params, drawn) -> (batch,)`, the loss of every example.
+    """
+
+    draw: Callable[[Key, Any, Any], PyTree]
+    each: Callable[[PyTree, PyTree], Array]
+
+    def __call__(self, params: PyTree, key: Key, examples: Array, labels: Array) -> Array:
+        """The mean over a batch."""
+        return self.each(params, self.draw(key, examples, labels)).mean()
+
+
+def make_loss(config: TrainConfig, form: Form, apply: Callable[..., Array], training: bool = False) -> Loss:
     """`loss(params, key, examples, labels)`, the mean over a batch, for the model that a config describes.
 
     In training labels are hidden and hidden units left out; whole numbers are spread out by noise; each where the
@@ -82,55 +96,60 @@ def make_loss(
     if isinstance(form, Masked):
         assert isinstance(config.path, schema.Masked), "a masked form comes from a masked path"
         power = config.path.power
-        return lambda params, key, examples, labels: batch_masked_loss(key, form, apply, params, examples, power)
+        return Loss(
+            lambda key, examples, labels: draw_masks(key, form, examples, power),
+            lambda params, drawn: masked_losses(form, apply, params, drawn),
+        )
     told = data.num_classes > 0 or data.cond_length > 0
-    width = data.noise_width
+    width, weighting = data.noise_width, build_weighting(objective)
 
-    def loss(params: PyTree, key: Key, examples: Array, labels: Array) -> Array:
+    def drawn(key: Key, examples: Array, labels: Array) -> Drawn:
         if width > 0:
             spread = jax.random.uniform(stream(key, Use.DATA), examples.shape, examples.dtype, -0.5, 0.5)
             examples = examples + width * spread
-        return batch_loss(
+        return draw(
             key,
             form,
-            apply,
-            params,
             examples,
             labels if told else None,
             num_classes=data.num_classes,
             label_dropout=objective.label_dropout if training else 0.0,
-            weighting=build_weighting(objective),
             times=build_times(objective),
             stratified=objective.times.stratified,
             coupling=objective.coupling,
             dropout=training and getattr(config.model, "dropout", 0.0) > 0,
         )
 
-    return loss
+    return Loss(drawn, lambda params, drawn: losses(form, apply, params, drawn, weighting))
 
 
 def make_gradient(
     config: TrainConfig, form: Form, apply: Callable[..., Array]
 ) -> Callable[[PyTree, Key, Dataset], tuple[Array, PyTree]]:
-    """`gradient(params, key, batch) -> (loss, gradient)`, piece by piece where the config cuts batches."""
+    """`gradient(params, key, batch) -> (loss, gradient)`, piece by piece where the config cuts batches.
+
+    Times, noise and pairs are drawn of the whole batch and cut with it: the number of pieces changes no more than
+    rounding, with optimal transport too, whose pairs depend on how many there are to choose from.
+    """
     optim = config.optim
     in_training = apply if optim.precision == "float32" else apply.computing_in(optim.precision)  # type: ignore[attr-defined]
-    whole = jax.value_and_grad(make_loss(config, form, in_training, training=True))
+    loss = make_loss(config, form, in_training, training=True)
+    of_drawn = jax.value_and_grad(lambda params, drawn: loss.each(params, drawn).mean())
     pieces = optim.accumulate
     if pieces == 1:
-        return lambda params, key, batch: whole(params, key, *batch)
+        return lambda params, key, batch: of_drawn(params, loss.draw(key, *batch))
 
     def in_pieces(params: PyTree, key: Key, batch: Dataset) -> tuple[Array, PyTree]:
+        drawn = loss.draw(key, *batch)
         # A piece takes every so many examples, and not neighbours: each device has its share of each.
-        cut = jax.tree.map(lambda part: part.reshape(-1, pieces, *part.shape[1:]).swapaxes(0, 1), tuple(batch))
+        cut = jax.tree.map(lambda part: part.reshape(-1, pieces, *part.shape[1:]).swapaxes(0, 1), drawn)
 
         def add(total, piece):
-            number, rows = piece
-            found = whole(params, jax.random.fold_in(key, number), *rows)
-            return jax.tree.map(lambda a, b: a + b / pieces, total, found), None
+            return jax.tree.map(lambda a, b: a + b / pieces, total, of_drawn(params, piece)), None
 
-        zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(whole, params, key, *(part[0] for part in cut)))
-        return jax.lax.scan(add, zeros, (jnp.arange(pieces), cut))[0]
+        first = jax.tree.map(lambda part: part[0], cut)
+        zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(of_drawn, params, first))
+        return jax.lax.scan(add, zeros, cut)[0]
 
     return in_pieces
 
@@ -180,12 +199,37 @@ def make_evaluation(
     """`evaluate(params, data, root) -> loss`, compiled: the same times and noise at every call.
 
     Labels are never dropped, so the figure is the conditional model's; `repeats` draws per example tame its noise.
+    Every repeat takes the rows in another order, so that no row is tied to its time.
+
+    A coupled objective depends on how many pairs there are to choose from: data are then coupled in batches of the size
+    that the run trains with, and rows that fill up the last one are paired and not counted.
+
+    Cost: `repeats` evaluations of the network a row; with optimal transport O(batch²) more a row.
     """
     loss = make_loss(config, form, apply)
+    coupled, size = getattr(form, "coupled", False), config.optim.batch_size
+
+    def in_batches(params: PyTree, key: Key, examples: Array, labels: Array, order: Array) -> Array:
+        number = -(-len(order) // size)
+        rows = jnp.resize(order, (number, size))
+        counted = (jnp.arange(number * size) < len(order)).reshape(number, size)
+
+        def one(batch):
+            k, rows, counted = batch
+            drawn = loss.draw(jax.random.fold_in(key, k), examples[rows], labels[rows])
+            return jnp.where(counted, loss.each(params, drawn), 0.0).sum()
+
+        return jax.lax.map(one, (jnp.arange(number), rows, counted)).sum() / len(order)
 
     def evaluate(params: PyTree, data: Dataset, root: Key) -> Array:
         examples, labels = jnp.asarray(data.examples), jnp.asarray(data.labels)
-        keys = jax.random.split(stream(root, Use.PROBE), repeats)
-        return jax.lax.map(lambda key: loss(params, key, examples, labels), keys).mean()
+
+        def once(key: Key) -> Array:
+            order = jax.random.permutation(stream(key, Use.DATA), len(examples))
+            if coupled:
+                return in_batches(params, key, examples, labels, order)
+            return loss(params, key, examples[order], labels[order])
+
+        return jax.lax.map(once, jax.random.split(stream(root, Use.PROBE), repeats)).mean()
 
     return jax.jit(evaluate)

@@ -1,5 +1,7 @@
 """Chain statistics against autoregressions, whose effective sample size is a fraction."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -139,3 +141,47 @@ def test_coordinates_keep_their_shape_and_one_chain_needs_no_axis():
 def test_what_is_no_chain_is_refused(draws, sentence):
     with pytest.raises(FkdiffError, match=sentence):
         diagnostics.summary(draws)
+
+
+def test_a_tree_of_draws_is_summarised_leaf_by_leaf():
+    draws = {"a": autoregression(0.5, 400)[..., None] * np.ones(2), "b": autoregression(0.0, 400, seed=1)}
+    found = diagnostics.summary(draws)
+    for name, leaf in draws.items():
+        alone = diagnostics.summary(leaf)
+        for field in found._fields:
+            np.testing.assert_array_equal(getattr(found, field)[name], getattr(alone, field))
+    assert "3 coordinates" in str(found)
+    assert set(diagnostics.bulk_ess(draws)) == {"a", "b"}
+
+
+def test_a_coordinate_that_never_moves_hides_no_other():
+    draws = np.stack([autoregression(0.5, 400), np.full((400, CHAINS), 3.0)], axis=2)
+    found, alone = diagnostics.summary(draws), diagnostics.summary(draws[..., :1])
+    assert np.isnan(found.rhat[1])
+    assert np.isnan(found.bulk_ess[1])
+    assert found.mean[1] == 3.0
+    assert found.sd[1] == 0.0
+    np.testing.assert_array_equal(found.rhat[:1], alone.rhat)
+    said = str(found)
+    assert "nan" not in said
+    assert "1 never moved" in said
+    assert f"{float(alone.rhat[0]):.4g}" in said
+    assert "none of which ever moved" in str(diagnostics.summary(draws[..., 1:]))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "int32", "bool"])
+def test_any_real_dtype_under_any_guard(dtype):
+    draws = jnp.asarray(10 * autoregression(0.3, 40)).astype(dtype)
+    rows = draws.reshape(80, 2)
+    other = jnp.asarray(np.random.default_rng(0).normal(size=(80, 2)), jnp.float32)
+    with jax.transfer_guard("disallow"), jax.numpy_dtype_promotion("strict"):
+        assert np.isfinite(diagnostics.summary(draws).mean).all()
+        for distance in (diagnostics.energy_distance, diagnostics.mmd, diagnostics.sliced_wasserstein):
+            assert np.isfinite(distance(rows, other))
+
+
+def test_what_is_no_array_of_numbers_is_refused_in_words():
+    with pytest.raises(FkdiffError, match="one array of real numbers"):
+        diagnostics.energy_distance({"a": np.zeros((4, 2))}, np.zeros((4, 2)))
+    with pytest.raises(FkdiffError, match="one array of real numbers"):
+        diagnostics.energy_distance(np.zeros((4, 2), complex), np.zeros((4, 2)))

@@ -13,8 +13,11 @@ from fkdiff.cli import cache, main
 from fkdiff.core import FkdiffError
 from fkdiff.evaluate import bits_per_dim, c2st, overlap
 from fkdiff.evaluate.features import features_of
-from fkdiff.evaluate.quality import _counts, _rounding
+from fkdiff.evaluate.quality import _counts, _rounding, bits_of, by_class
+from fkdiff.train.build import build_form
+from fkdiff.train.config import TrainConfig
 from fkdiff.train.data import Dataset
+from fkdiff.train.run import LoadedRun
 
 
 def test_a_forest_tells_other_laws_apart_and_not_the_same():
@@ -24,6 +27,47 @@ def test_a_forest_tells_other_laws_apart_and_not_the_same():
     # Equal means and variances: only the dependence differs.
     twisted = rng.normal(size=(200, 1)) * np.ones((1, 3))
     assert c2st(one, twisted) >= 0.9
+
+
+def test_chance_is_a_half_whatever_the_sizes():
+    """Weights of classes in out-of-bag votes made 0.95 of 50 rows beside 1,000 of the same law."""
+    rng = np.random.default_rng(1)
+    for n, m in ((50, 600), (600, 50)):
+        values = [c2st(rng.normal(size=(n, 2)), rng.normal(size=(m, 2)), seed, trees=50) for seed in range(4)]
+        assert abs(np.mean(values) - 0.5) <= 0.1, (n, m, values)
+    assert c2st(rng.normal(size=(50, 2)), rng.normal(2.0, 1.0, size=(600, 2)), trees=50) >= 0.8
+    with pytest.raises(FkdiffError, match="pass more draws"):
+        c2st(rng.normal(size=(4, 2)), rng.normal(size=(50, 2)))
+
+
+def test_classes_count_by_their_shares():
+    """Two laws of very different entropy, 90 % and 10 %, by their exact models; one example of a class is enough."""
+    config = TrainConfig.model_validate({"data": {"kind": "moons"}, "path": {"kind": "linear"}})
+    form = build_form(config)
+    laws = [targets.gaussian([0.0, 0.0], 0.0025), targets.gaussian([3.0, 0.0], 1.0)]
+    exact = [law.predictor(form.path) for law in laws]
+
+    def apply(params, x, t, cond=None):
+        return jnp.where(cond == 0, exact[0](x, t).velocity, exact[1](x, t).velocity)
+
+    run = LoadedRun(apply, {"w": jnp.zeros(())}, form, config, 0, 2, "")
+    labels = (np.arange(400) % 10 == 0).astype(np.int32)
+    noise = np.random.default_rng(0).normal(size=(400, 2))
+    examples = np.where(labels[:, None], [3.0, 0.0, *noise], 0.05 * noise).astype(np.float32)
+    data = Dataset(jnp.asarray(examples), jnp.asarray(labels))
+    value, error, count = bits_of(jax.random.key(0), run, data, 64, "exact")
+    last = float(form.path.sigma(form.path.t_max) / form.path.alpha(form.path.t_max))
+    entropies = [0.5 * np.log2(2 * np.pi * np.e * (s**2 + last**2)) for s in (0.05, 1.0)]
+    truth = 0.9 * entropies[0] + 0.1 * entropies[1]
+    assert count == 64
+    assert abs(value - truth) <= 4 * error
+    assert error <= 0.3
+    # Planted: classes that weigh alike are beyond any error.
+    assert abs(np.mean(entropies) - truth) > 5 * error
+    rare = Dataset(data.examples[:11], jnp.asarray((np.arange(11) == 10).astype(np.int32)))
+    groups = by_class(run, rare, 64)
+    assert [(group.count, round(group.share, 3)) for group in groups] == [(10, 0.909), (1, 0.091)]
+    assert len({len(group.examples) for group in groups}) == 1
 
 
 def test_overlap_of_known_samples():

@@ -78,7 +78,7 @@ def conditional(
     Cost: a run of SMC with N particles that keeps its history, N (K + 1) particles of memory; "ancestor" and
     "backward" add N potentials and N densities per step.
 
-    Gradients: none; a sweep chooses.
+    Gradients: refused, naming `fkdiff.gradients.expectation`; a sweep chooses.
 
     References: Andrieu, Doucet and Holenstein (2010), section 2.4; Whiteley (2010), in its discussion, backward
     sampling; Lindsten, Jordan and Schön (2014), ancestor sampling.
@@ -102,7 +102,7 @@ def trajectory(
     """One trajectory of plain SMC: the law Γ_K/Γ_K(1) as N → ∞, and a start for `conditional` at any N.
 
     Args: as `conditional`. Returns: a `Trajectory`, whatever its weights; sweeps report what is wrong with a model.
-    Gradients: none.
+    Gradients: refused, as `conditional`'s.
     """
     return _drawn(one_key(key), _checked(model, grid, num_particles, scheme, None, None, chunk))
 

@@ -22,6 +22,7 @@ from fkdiff.core import (
     require,
     whole,
 )
+from fkdiff.core.host import intended_transfers
 from fkdiff.smc import arguments
 from fkdiff.smc.drivers.run import unchecked
 from fkdiff.smc.model import Model
@@ -62,26 +63,32 @@ class Replicates(eqx.Module):
         variance = jnp.sum((relative - 1) ** 2) / (n - 1)
         return Estimate(self.log_normalizer, jnp.sqrt(variance / n), n - 1)
 
-    def expectation(self, f: Callable[[PyTree], Array], chunk: int | None = None) -> Estimate:
+    @intended_transfers
+    def expectation(self, f: Callable[[PyTree], PyTree], chunk: int | None = None) -> Any:
         """Σ Ẑ_r η_r(f) / Σ Ẑ_r with the between-population error.
 
         Args:
-            f: A function of ONE particle, returning an array of any shape.
+            f: A function of ONE particle, returning an array of any shape, or a pytree of arrays.
             chunk: Particles per call of f.
 
         Returns:
-            `Estimate` with n − 1 degrees of freedom; the variance of the ratio is (n/(n − 1)) Σ p_r² (η_r − η)²,
-            p_r = Ẑ_r/ΣẐ.
+            `Estimate` with n − 1 degrees of freedom, of a tree a tree of them; the variance of the ratio is
+            (n/(n − 1)) Σ p_r² (η_r − η)², p_r = Ẑ_r/ΣẐ.
         """
-        n = self.num_populations
-        values = _averages(self.runs, f, chunk)
+        found = _averages(self.runs, f, chunk)
+        return jax.tree.map(self._pooled, found, is_leaf=lambda leaf: isinstance(leaf, Estimate))
+
+    def _pooled(self, found: Estimate) -> Estimate:
+        """One `Estimate` of those of the populations."""
+        n, values = self.num_populations, found.value
         shares = normalized(self.runs.log_normalizer).reshape((n,) + (1,) * (values.ndim - 1))
         # An extinct population has no average and no share.
         values = jnp.where(shares == 0, jnp.zeros_like(values), values)
         shares = shares.astype(values.dtype)
         value = jnp.sum(shares * values, axis=0)
         variance = n / (n - 1) * jnp.sum((shares * (values - value[None])) ** 2, axis=0)
-        return Estimate(value, jnp.sqrt(variance), n - 1)
+        index = None if found.tail_index is None else jnp.nanmean(found.tail_index, axis=0)
+        return Estimate(value, jnp.sqrt(variance), n - 1, index, found.heavy)
 
     def population(self, r: int) -> SMCResult:
         """The run of population r, from 0."""
@@ -91,6 +98,7 @@ class Replicates(eqx.Module):
         )
         return jax.tree.map(lambda leaf: leaf[r], self.runs)
 
+    @intended_transfers
     def problems(self) -> tuple[list[str], list[str]]:
         """As of one run, naming the populations; an extinct one among others counts as Ẑ = 0, and is a doubt."""
         n, seen_errors, seen_doubts = self.num_populations, {}, {}
@@ -112,6 +120,7 @@ class Replicates(eqx.Module):
             )
         return [_gathered(found, n) for found in seen_errors.values()], doubts
 
+    @intended_transfers
     def __repr__(self) -> str:
         if concrete(self.runs.log_normalizer) is None or concrete(self.runs.info.status) is None:
             return eqx.tree_pformat(self)
@@ -125,7 +134,7 @@ class Replicates(eqx.Module):
                 "ESS",
                 f"{float(jnp.median(info.ess[:, -1])):.4g} at the end (median), {float(info.ess.min()):.4g} at worst",
             ),
-            ("R", f"{float(info.R.max()):.3g} at worst"),
+            ("R", "not measured" if jnp.isnan(info.R).all() else f"{float(jnp.nanmax(info.R)):.3g} at worst"),
         ]
         errors, doubts = self.problems()
         rows += [("failure", text) for text in errors] + [("doubt", text) for text in doubts]
@@ -185,9 +194,9 @@ def _run(keys, model, grid, num_particles, resample, collect, on_nan, checkpoint
 
 
 @eqx.filter_jit
-def _averages(runs: SMCResult, f: Callable[[PyTree], Array], chunk: int | None) -> Array:
+def _averages(runs: SMCResult, f: Callable[[PyTree], PyTree], chunk: int | None) -> Any:
     """η_r(f) of every population, compiled once per function f."""
-    return jax.lax.map(lambda run: expectation(run, f, chunk).value, runs)
+    return jax.lax.map(lambda run: expectation(run, f, chunk), runs)
 
 
 def _kind(sentence: str) -> str:

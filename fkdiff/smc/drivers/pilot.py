@@ -10,7 +10,7 @@ from typing import TypeVar
 import equinox as eqx
 import jax
 
-from fkdiff.core import Array, FkdiffError, Key, Status, concrete, require
+from fkdiff.core import Array, FkdiffError, Key, Status, concrete, failed, require
 from fkdiff.core.keys import Use, stream
 from fkdiff.core.status import SENTENCES
 from fkdiff.smc import arguments
@@ -51,7 +51,7 @@ def freeze(key: Key, model: M, grid: Array, num_particles: int = 1024) -> M:
     run = arguments.checked(key, model, grid, num_particles)
     pilot, status = _pilot(stream(run.key, Use.PROBE), *run[1:5])
     known = concrete(status)
-    if known is not None and int(known) != Status.OK:
+    if known is not None and failed(int(known)):
         raise FkdiffError(f"the pilot run failed: {SENTENCES[Status(int(known))]}.")
     frozen = model.frozen(pilot)
     require(frozen is not model, "nothing of this model adapts to its population; run it as it stands.")

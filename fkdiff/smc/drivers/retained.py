@@ -23,6 +23,12 @@ import jax.numpy as jnp
 from fkdiff.core import Array, Key
 from fkdiff.smc.resamplers.ancestors import cumulative
 
+REFUSAL = (
+    "a derivative flows through conditional SMC, whose choice of ancestors and of a trajectory carries none; use "
+    "fkdiff.gradients.expectation on collected sweeps (the covariance identity E[∂f] + Cov(f, ∂ log p), with p the law "
+    "of the whole trajectory), or fkdiff.gradients.along_paths."
+)
+
 # scheme(key, log_weights, parent) -> ancestors, int32 (N,), with ancestors[0] = parent
 Retaining = Callable[[Key, Array, Array], Array]
 
@@ -65,7 +71,7 @@ def _arcs(log_weights: Array) -> tuple[Array, Array]:
 
     A parallel cumulative sum need not be monotone in its last bit: the running maximum makes it so.
     """
-    cdf, positive = cumulative(log_weights)
+    cdf, positive = cumulative(log_weights, REFUSAL)
     last = jnp.max(jnp.where(positive, jnp.arange(cdf.shape[0], dtype=jnp.int32), 0))
     return jax.lax.cummax(jnp.where(positive, cdf, -1.0)), last
 

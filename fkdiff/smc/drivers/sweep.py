@@ -17,6 +17,7 @@ from fkdiff.core import (
     Key,
     PyTree,
     Status,
+    categorical,
     chunked_vmap,
     expect,
     require,
@@ -27,7 +28,7 @@ from fkdiff.core import (
 )
 from fkdiff.core.keys import Use
 from fkdiff.smc import arguments
-from fkdiff.smc.drivers.retained import RETAINING
+from fkdiff.smc.drivers.retained import REFUSAL, RETAINING
 from fkdiff.smc.model import Model
 from fkdiff.smc.weights import ess, log_mean_exp
 
@@ -255,7 +256,7 @@ def _added(log_weights: Array, values: Array) -> Array:
 
 def _pick(key: Key, logits: Array) -> Array:
     """One index of probability ∝ exp(logits), int32 ()."""
-    return jax.random.categorical(key, logits).astype(jnp.int32)
+    return categorical(key, logits, REFUSAL)
 
 
 def _first(codes: Array) -> Array:

@@ -56,6 +56,11 @@ class Transport(Resampler):
     gradient = "biased"
     averages = True
 
+    @property
+    def plan_tolerance(self) -> float:
+        """Of the rule."""
+        return self.rule.tolerance
+
     def __call__(self, key: Key, log_weights: Array) -> Resampled:
         usable = jnp.isfinite(jnp.max(log_weights))
         count = log_weights.shape[0]
@@ -95,13 +100,14 @@ def optimal_transport(epsilon: Scalar = 0.1, tolerance: float = 1e-4, max_steps:
     """x'_j = N Σ_i P_ij x_i, with P the entropic optimal transport plan from the weights to equal ones.
 
     The cost is ½|x − y|², in units of the population's total variance. Every x'_j is a mean of particles, so that the
-    population's mean is kept to `tolerance` and its spread shrinks with ε: expectations and Ẑ are *biased*, and
-    consistent as N → ∞ with ε → 0. Decorate it by `adaptive` to transport only when ESS is low.
+    population's mean is kept to `tolerance`, if `max_steps` suffice, and its spread shrinks with ε: expectations and Ẑ
+    are *biased*, and consistent as N → ∞ with ε → 0. Decorate it by `adaptive` to transport only when ESS is low.
 
     Args:
         epsilon: Regularisation, a leaf: small is nearly a permutation, and slow.
         tolerance: L1 error of the plan's row sums at which iterations stop.
-        max_steps: Iterations at most; what they leave is an error of the weights and not of the plan's columns.
+        max_steps: Iterations at most; what they leave is an error of the weights and not of the plan's columns. A run
+            in which they did not reach `tolerance` has the status UNFINISHED, and `fkdiff.check` warns.
 
     Returns:
         A resampler. Particles must be real arrays that may be averaged: positions, and no cumulative potentials.

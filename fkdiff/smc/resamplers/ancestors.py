@@ -10,21 +10,30 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, require
+from fkdiff.core import Array, deciding, require
 from fkdiff.smc.weights import shifted
 
 LARGEST_FLOAT32 = 2**22
 
+REFUSAL = (
+    "a derivative flows through a resampling, whose choice of ancestors carries none; for the derivative of log Z use "
+    "fkdiff.gradients.log_normalizer (Fisher's identity) and for that of an average fkdiff.gradients.expectation; or "
+    "run with fkdiff.smc.stop_gradient(resample), or with resample=fkdiff.smc.never."
+)
 
-def cumulative(log_weights: Array) -> tuple[Array, Array]:
-    """(CDF normalised by its last entry, which particles have positive weight), both of shape (N,)."""
+
+def cumulative(log_weights: Array, sentence: str = REFUSAL) -> tuple[Array, Array]:
+    """(CDF normalised by its last entry, which particles have positive weight), both of shape (N,).
+
+    Gradients: refused with `sentence`: whoever asks for a CDF is about to choose by it.
+    """
     count = log_weights.shape[0]
     require(
         log_weights.dtype == jnp.float64 or count <= LARGEST_FLOAT32,
         f"num_particles={count} exceeds 2**22, beyond which float32 resampling picks wrong ancestors; split it "
         "into independent populations with fkdiff.replicate, or run in double precision.",
     )
-    weights = shifted(jax.lax.stop_gradient(log_weights))
+    weights = shifted(deciding(log_weights, sentence))
     sums = jnp.cumsum(weights)
     return sums / sums[-1], weights > 0
 
@@ -50,15 +59,16 @@ def from_counts(below: Array, positive: Array, num_points: int) -> Array:
     return jax.lax.cummin(owners, reverse=True)
 
 
-def systematic_ancestors(u: Array, log_weights: Array, num_points: int | None = None) -> Array:
+def systematic_ancestors(u: Array, log_weights: Array, num_points: int | None = None, sentence: str = REFUSAL) -> Array:
     """Ancestors of the points (k + u)/M.
 
     Args:
         u: One uniform in [0, 1), shape ().
         log_weights: Shape (N,).
         num_points: M; N by default.
+        sentence: What a derivative through the choice raises.
     """
-    cdf, positive = cumulative(log_weights)
+    cdf, positive = cumulative(log_weights, sentence)
     num_points = num_points or cdf.shape[0]
     stratum, rest = _split(num_points * cdf)
     return from_counts(_whole(stratum + (u < rest).astype(jnp.int32), cdf, num_points), positive, num_points)
@@ -83,8 +93,8 @@ def multinomial_ancestors(u: Array, log_weights: Array) -> Array:
 
 def residual_ancestors(u: Array, log_weights: Array) -> Array:
     """⌊N W_i⌋ copies of each particle, the rest multinomial in N W_i − ⌊N W_i⌋; N + 1 uniforms as above."""
-    weights = shifted(jax.lax.stop_gradient(log_weights))
     _, positive = cumulative(log_weights)
+    weights = shifted(log_weights)
     count = weights.shape[0]
     index = jnp.arange(count, dtype=jnp.int32)
     # N/Σw first: equal weights then give exactly one copy each.

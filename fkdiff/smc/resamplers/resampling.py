@@ -13,7 +13,7 @@ is accepted wherever a resampler is: `as_resampler` makes one of it. One that de
 says so in `at` and `given`, which the engine calls before the move.
 
 Gradients: ancestors are integers and carry none, so a derivative through a plain resampling would silently drop terms:
-it is refused. What may stand in its place:
+it is refused where weights become a CDF (`ancestors`). What may stand in its place:
 
     never                    pathwise: nothing is dropped (annealed importance sampling)
     stop_gradient            right, of high variance
@@ -32,18 +32,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key, PyTree, Scalar, concrete, refused, require
+from fkdiff.core import Array, Key, PyTree, Scalar, concrete, require
 from fkdiff.smc.resamplers import ancestors as injected
 from fkdiff.smc.weights import ess
 
 Resampled = tuple[Array, Array, Array]
 ResampleFunction = Callable[[Key, Array], Resampled]  # a resampler, or a function that `as_resampler` makes one of
-
-REFUSAL = (
-    "a derivative flows through a resampling, whose choice of ancestors carries none; for the derivative of log Z use "
-    "fkdiff.gradients.log_normalizer (Fisher's identity) and for that of an average fkdiff.gradients.expectation; or "
-    "run with fkdiff.smc.stop_gradient(resample), or with resample=fkdiff.smc.never."
-)
 
 
 class Resampler(eqx.Module):
@@ -54,11 +48,13 @@ class Resampler(eqx.Module):
             "multinomial", "residual", "waste-free", "transport", or "other".
         gradient: What a derivative through it is: see `gradient_class`.
         averages: Whether slots mix particles by a plan rather than copy one each.
+        plan_tolerance: L1 distance from the weights that a plan may have; beyond it the engine says `UNFINISHED`.
     """
 
     family: ClassVar[str] = "other"
     gradient: ClassVar[str] = "undeclared"
     averages: ClassVar[bool] = False
+    plan_tolerance: ClassVar[float] = 1e-4
 
     def at(self, t: Array) -> Resampler:
         """The resampler at time t: itself, unless it depends on time."""
@@ -112,6 +108,11 @@ class Decorated(Resampler):
     def averages(self) -> bool:
         """That of the resampler inside."""
         return self.resampler.averages
+
+    @property
+    def plan_tolerance(self) -> float:
+        """That of the resampler inside."""
+        return self.resampler.plan_tolerance
 
     def at(self, t: Array) -> Resampler:
         """The same decoration of the resampler at time t."""
@@ -193,7 +194,6 @@ never = Never()
 
 def outcome(chosen: Array, log_weights: Array) -> Resampled:
     """The chosen ancestors and weights of 0, or the identity where the weights define no distribution."""
-    log_weights = refused(log_weights, REFUSAL)
     usable = jnp.isfinite(jnp.max(log_weights))  # the maximum is NaN if anything is
     identity = jnp.arange(log_weights.shape[0], dtype=jnp.int32)
     reset = jnp.where(usable, jnp.zeros_like(log_weights), log_weights)

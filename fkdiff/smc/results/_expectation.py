@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,19 +17,28 @@ from fkdiff.core import (
     chunked_vmap,
     concrete,
     expect,
+    failed,
     one_key,
     require,
     take,
     whole,
 )
+from fkdiff.core.host import intended_transfers
 from fkdiff.core.status import SENTENCES
 from fkdiff.smc.resamplers.ancestors import systematic_ancestors
 from fkdiff.smc.results.estimate import Estimate
 from fkdiff.smc.results.result import SMCResult
+from fkdiff.smc.results.tails import tail_index, threshold
 from fkdiff.smc.weights import normalized
 
+REFUSAL = (
+    "a derivative flows through fkdiff.smc.resample, whose choice of particles carries none; average over the weighted "
+    "population by fkdiff.expectation(out, f), which is differentiable, or use fkdiff.gradients.expectation."
+)
 
-def expectation(out: SMCResult, f: Callable[[PyTree], Array], chunk: int | None = None) -> Estimate:
+
+@intended_transfers
+def expectation(out: SMCResult, f: Callable[[PyTree], PyTree], chunk: int | None = None) -> Any:
     """Σ W_i f(x_i), with a standard error that accounts for the genealogy.
 
     With η the estimate, E_i the time-0 ancestor of particle i and R the resamplings that happened,
@@ -39,20 +49,37 @@ def expectation(out: SMCResult, f: Callable[[PyTree], Array], chunk: int | None 
 
     Args:
         out: From `run_smc`.
-        f: A function of ONE particle, returning an array of any shape.
+        f: A function of ONE particle, returning an array of any shape, or a pytree of arrays.
         chunk: Particles per call of f.
 
     Returns:
-        `Estimate(value, standard_error)`. The value has a bias of order 1/N. With few surviving ancestors the error
-        is a lower bound, and control couples particles unseen: `fkdiff.replicate` assumes neither.
+        `Estimate(value, standard_error)`; of a tree a tree of them. The value has a bias of order 1/N. With few
+        surviving ancestors the error is a lower bound, and control couples particles unseen: `fkdiff.replicate` assumes
+        neither. `tail_index` tells terms so heavy that they have no variance: `fkdiff.check(estimate)` and its print
+        say so.
+
+    Raises:
+        FkdiffError: `out` is not one run, or f returns what is no real number.
 
     References: Lee and Whiteley (2018), eq. 9; Chan and Lai (2013), eq. 2.19; Olsson and Douc (2019) on its limits.
     """
     _one_result(out)
-    chunk = chunk_size(chunk)
+    values = chunked_vmap(f, chunk_size(chunk))(out.particles)
+    return jax.tree.map(lambda leaf: _average(out, real_values(leaf)), values)
+
+
+def real_values(leaf: Any) -> Array:
+    """What f returned, refusing what is no real number; None of the precision is lost."""
+    leaf = jnp.asarray(leaf)
+    real = any(jnp.issubdtype(leaf.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_))
+    require(real, f"f returned dtype {leaf.dtype}, of which there is no average; return real numbers.")
+    return leaf
+
+
+def _average(out: SMCResult, values: Array) -> Estimate:
+    """Σ W_i f_i of one array."""
     weights, info = normalized(out.log_weights), out.info
     count = weights.shape[0]
-    values = jnp.asarray(chunked_vmap(f, chunk)(out.particles))
     if not jnp.issubdtype(values.dtype, jnp.floating) or values.dtype.itemsize < weights.dtype.itemsize:
         values = values.astype(weights.dtype)
     mass = weights.reshape((count,) + (1,) * (values.ndim - 1)).astype(values.dtype)
@@ -64,7 +91,7 @@ def expectation(out: SMCResult, f: Callable[[PyTree], Array], chunk: int | None 
     inflated = (out.scheme == "multinomial") | (info.resamplings == 0)
     exponent = jnp.where(inflated, info.resamplings + 1, 0).astype(values.dtype)
     variance = (count / (count - 1)) ** exponent * jnp.sum(families**2, axis=0)
-    return Estimate(value, jnp.sqrt(variance))
+    return Estimate(value, jnp.sqrt(variance), tail_index=tail_index(deviations), heavy=threshold(count))
 
 
 def _one_result(out: SMCResult) -> None:
@@ -76,6 +103,7 @@ def _one_result(out: SMCResult) -> None:
     )
 
 
+@intended_transfers
 def resample(key: Key, out: SMCResult, num: int) -> PyTree:
     """`num` particles of equal weight, in random order: systematic draws from the weighted population.
 
@@ -86,15 +114,17 @@ def resample(key: Key, out: SMCResult, num: int) -> PyTree:
 
     Raises:
         FkdiffError: The run failed, so that there is nothing to draw from.
+
+    Gradients: refused, since a draw carries none of the weights'; average over the weighted population instead.
     """
     key, num = one_key(key), whole("num", num, 1, "how many particles to draw")
     _one_result(out)
     status = concrete(out.info.status)
     require(
-        status is None or int(status) == Status.OK,
+        status is None or not failed(int(status)),
         f"nothing to draw from: {'' if status is None else SENTENCES.get(Status(int(status)), '')}.",
     )
     key_points, key_order = jax.random.split(key)
     u = jax.random.uniform(key_points, (), out.log_weights.dtype)
-    chosen = systematic_ancestors(u, out.log_weights, num)
+    chosen = systematic_ancestors(u, out.log_weights, num, REFUSAL)
     return take(out.particles, jax.random.permutation(key_order, chosen))

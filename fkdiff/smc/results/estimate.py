@@ -5,8 +5,11 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from fkdiff.core import Array, Scalar, bisect, concrete, require
+from fkdiff.core import Array, FkdiffError, Scalar, bisect, concrete, require
+from fkdiff.core.host import intended_transfers
+from fkdiff.smc.results.tails import HEAVY
 
 
 class Estimate(eqx.Module):
@@ -16,12 +19,40 @@ class Estimate(eqx.Module):
         value: Any shape.
         standard_error: The same shape.
         dof: Degrees of freedom behind the standard error (Student's t); None where they are many (normal).
+        tail_index: k̂ of the largest terms of the average, shaped as `value`; None or NaN where it was not measured.
+            Terms whose tail falls as x^{−1/k} have no variance from k = ½ on, and the error is then far too small.
+        heavy: The k̂ above which the error is doubted, by the number of terms.
     """
 
     value: Array
     standard_error: Array
     dof: Scalar = None
+    tail_index: Scalar = None
+    heavy: float = eqx.field(static=True, default=HEAVY)
 
+    def problems(self) -> tuple[list[str], list[str]]:
+        """Sentences that forbid using the estimate, and sentences that ask for a second look; see `fkdiff.check`."""
+        value, error, index = (concrete(leaf) for leaf in (self.value, self.standard_error, self._index))
+        if value is None or error is None or index is None:
+            raise FkdiffError(
+                "an estimate can be checked only outside jit, grad and vmap; return it and check what comes back."
+            )
+        if not (np.isfinite(value).all() and not np.isnan(error).any()):
+            return ["the estimate is not finite; check the run that it came from, and the function."], []
+        worst = float(np.max(index, initial=-np.inf, where=~np.isnan(index)))
+        if worst > self.heavy:
+            return [], [
+                f"the terms of the average have a heavy tail (k = {worst:.2g}, and an error bar needs less than 0.5), "
+                "so that the standard error is only a lower bound; average a function that grows more slowly, or draw "
+                "from a law that is wide where the function is large; see SYMPTOMS.md#heavy-averages"
+            ]
+        return [], []
+
+    @property
+    def _index(self) -> Array:
+        return jnp.full((), jnp.nan) if self.tail_index is None else self.tail_index
+
+    @intended_transfers
     def interval(self, level: Scalar = 0.95) -> tuple[Array, Array]:
         """Two-sided confidence interval (low, high) at `level`."""
         known = concrete(level)
@@ -32,13 +63,16 @@ class Estimate(eqx.Module):
         reach = quantile(level, self.dof) * self.standard_error
         return self.value - reach, self.value + reach
 
+    @intended_transfers
     def __repr__(self) -> str:
         value, error = concrete(self.value), concrete(self.standard_error)
-        if value is None or error is None:
+        if value is None or error is None or concrete(self._index) is None:
             return eqx.tree_pformat(self)
+        _, doubts = self.problems()
+        sign, doubt = ("± at least", f"\n  doubt: {doubts[0]}") if doubts else ("±", "")
         if value.ndim == 0:
-            return f"{float(value):.5g} ± {float(error):.2g}"
-        return f"Estimate(value={value}, standard_error={error})"
+            return f"{float(value):.5g} {sign} {float(error):.2g}{doubt}"
+        return f"Estimate(value={value}, standard_error={error}){doubt}"
 
     __str__ = __repr__
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax.numpy as jnp
 
 from fkdiff.core import Array
+from fkdiff.core.host import intended_transfers
 from fkdiff.smc.weights import ess, normalized
 
 if TYPE_CHECKING:
@@ -62,19 +63,30 @@ def relative_variance(out: SMCResult) -> Array:
     return jnp.where(resamplings > 0, lineage, independent)
 
 
+@intended_transfers
 def lineage_inflation(out: SMCResult) -> Array:
     """How much more unequal families are than the weights at every resampling account for; 1 when not at all.
 
     N Σ q_j² over 1 + Σ (N/ESS − 1), the sum over all resamplings and the end. Weights that have nothing to do with each
     other from one resampling to the next give about 1. Where one and the same family gains every time, as the particles
     of a mode that must grow do, the ratio is large, though every single ESS looks healthy.
+
+    Of waste-free runs a family of one chain has P members, the least that a family can have, so that all is P times as
+    unequal; and how often a chain is chosen again is a whole number near its mass, which adds up to ⅙, the mean of
+    f (1 − f) over fractions f, at every resampling.
     """
     count = out.log_weights.shape[0]
     losses = count / jnp.maximum(out.info.ess, 1.0) - 1
-    accounted = 1 + jnp.sum(jnp.where(out.info.resampled, losses[:-1], 0.0)) + losses[-1]
+    added, block = losses[:-1], jnp.ones(())
+    if out.scheme == "waste-free":
+        sizes = jnp.zeros(count, jnp.int32).at[out.info.ancestors].add(1)
+        block = jnp.min(jnp.where(sizes > 0, sizes, count)).astype(losses.dtype)
+        added = added + jnp.minimum(1 / 6, jnp.sqrt(jnp.maximum(added, 0.0)))
+    accounted = block * (1 + jnp.sum(jnp.where(out.info.resampled, added, 0.0)) + losses[-1])
     return count * jnp.sum(ancestor_weights(out) ** 2) / accounted
 
 
+@intended_transfers
 def log_normalizer_error(out: SMCResult) -> EvidenceError:
     """√V, the standard error of log Ẑ to first order.
 

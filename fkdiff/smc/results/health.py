@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fkdiff.core import Status, concrete, require
+from fkdiff.core import Status, concrete, failed, require
 from fkdiff.core.status import SENTENCES
 from fkdiff.smc.results.evidence import FEW_ANCESTORS, ancestor_weights, lineage_inflation, log_normalizer_error
 
@@ -28,7 +28,7 @@ def problems(out: SMCResult) -> tuple[list[str], list[str]]:
         "fkdiff.replicate.",
     )
     status = Status(int(out.info.status))
-    if status != Status.OK:
+    if failed(status):
         return [_failure(out, status)], []
     return [], _doubts(out)
 
@@ -65,7 +65,7 @@ def _doubts(out: SMCResult) -> list[str]:
             f"one initial particle is the ancestor of {shares.max():.0%} of the final weight; use more particles or "
             "pool independent populations with fkdiff.replicate; see SYMPTOMS.md#one-ancestor"
         )
-    elif out.scheme != "waste-free" and float(lineage_inflation(out)) > INFLATED:  # its families are chains
+    elif float(lineage_inflation(out)) > INFLATED:
         doubts.append(
             f"the same families gained at every resampling: lineages are {float(lineage_inflation(out)):.2g} times as "
             f"unequal as ESS accounts for, and the answer rests on {1 / float((shares**2).sum()):.3g} effective "
@@ -82,6 +82,11 @@ def _doubts(out: SMCResult) -> list[str]:
         doubts.append(
             f"only {survivors} of {count} initial particles have descendants, so errors read from this run are lower "
             "bounds; resample less often, use more particles or fkdiff.replicate; see SYMPTOMS.md#few-ancestors"
+        )
+    if int(info.status) == Status.UNFINISHED:
+        doubts.append(
+            f"{SENTENCES[Status.UNFINISHED]}; first at t = {float(info.times[int(info.status_step)]):.4g}; see "
+            "SYMPTOMS.md#unfinished-transport"
         )
     if int(info.killed):
         doubts.append(
@@ -104,7 +109,8 @@ def table(out: SMCResult) -> str:
         ("log Z", f"{float(out.log_normalizer):.5g}  (standard error {sign} {float(error.standard_error):.2g})"),
         ("ESS", f"{float(info.ess[-1]):.4g} at the end, {float(info.ess[low]):.4g} at worst (t = "
                 f"{float(info.times[low]):.3g})"),
-        ("R", f"{float(info.R):.3g}  (starvation signal; at most {STARVED:g} is fine)"),
+        ("R", f"{float(info.R):.3g}  (starvation signal; at most {STARVED:g} is fine)" if not np.isnan(info.R)
+              else "not measured: only the control of a corrector shows it"),
         ("resamplings", f"{int(info.resamplings)} of {steps}, {out.scheme}"),
         ("ancestors", f"{survivors} distinct, lineages {float(lineage_inflation(out)):.2g} × as unequal as ESS tells"),
         ("cost", f"{int(info.evaluations)} evaluations + {int(info.jvps)} jvps per particle"),

@@ -9,6 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from fkdiff.core import Array, PyTree
+from fkdiff.core.host import intended_transfers
 from fkdiff.smc.results import health, saving
 
 
@@ -18,13 +19,13 @@ class SMCInfo(eqx.Module):
     Attributes:
         times: The grid, (K + 1,).
         ess: Effective sample size at each time, before the next resampling, (K + 1,).
-        residual: sd_w(g + Aθ) Δt of each step, (K,); its sum is R.
+        residual: sd_w(g + Aθ) Δt of each step, (K,); its sum is R. NaN where nothing measures it.
         resampled: Whether each step began with a resampling, bool (K,).
         spread: Standard deviation of the living log-weights after each step, (K,).
         ancestors: Time-0 ancestor of each final particle, int32 (N,).
         evaluations: Model calls per particle over the run, the start and refreshes included.
         jvps: Jacobian products per particle, likewise.
-        status: The first `Status` that was not OK.
+        status: The first `Status` that was not OK; a failure displaces a doubt (`UNFINISHED`).
         status_step: The step at which it appeared; 0 is the initial draw.
         bad_count: How many particles it concerned.
         bad_index: The first of them.
@@ -49,7 +50,10 @@ class SMCInfo(eqx.Module):
 
     @property
     def R(self) -> Array:
-        """Σ_k sd_w(g + Aθ) Δt, the starvation signal: above 2 a growing mode may have been missed."""
+        """Σ_k sd_w(g + Aθ) Δt, the starvation signal: above 2 a growing mode may have been missed.
+
+        NaN where the model does not measure it, as only correctors do.
+        """
         return self.residual.sum(axis=-1)
 
     @property
@@ -78,6 +82,7 @@ class SMCResult(eqx.Module):
     collected: Any = None
     scheme: str = eqx.field(static=True, default="other")
 
+    @intended_transfers
     def problems(self) -> tuple[list[str], list[str]]:
         """Sentences that forbid using the result, and sentences that ask for a second look."""
         return health.problems(self)
@@ -95,6 +100,7 @@ class SMCResult(eqx.Module):
         """
         return saving.load(path, lambda info, **fields: SMCResult(info=SMCInfo(**info), **fields))
 
+    @intended_transfers
     def __repr__(self) -> str:
         batched = jnp.ndim(self.log_normalizer) > 0
         return eqx.tree_pformat(self) if batched or not health.known(self) else health.table(self)

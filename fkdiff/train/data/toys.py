@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core import Array, Key, choose
+from fkdiff.core import Array, Key, categorical, choose
+from fkdiff.core.choices import COMPONENTS
 from fkdiff.core.keys import Use, seed_key, stream
 from fkdiff.train.data.dataset import Dataset
 
@@ -48,7 +49,7 @@ def _rings(key: Key, n: int) -> tuple[Array, Array]:
 def _gaussians(key: Key, n: int) -> tuple[Array, Array]:
     """Eight Gaussians of deviation 0.12 on a circle, of unequal weights ∝ 1 … 8; the class is the Gaussian."""
     key_label, key_noise = jax.random.split(key)
-    label = jax.random.categorical(key_label, jnp.log(jnp.arange(1.0, 9.0)), shape=(n,)).astype(jnp.int32)
+    label = categorical(key_label, jnp.log(jnp.arange(1.0, 9.0)), COMPONENTS, (n,))
     angle = label.astype(jnp.float32) * (jnp.pi / 4)
     centre = 1.4 * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
     return centre + 0.12 * jax.random.normal(key_noise, (n, 2)), label

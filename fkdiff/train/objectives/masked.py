@@ -10,6 +10,7 @@ is at least −log p_θ(x) for every θ, and its mean is the entropy of the data
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +51,42 @@ def masked_loss(
     return jnp.where(masked, entropies, 0).mean() / (1 - jnp.asarray(t, entropies.dtype))
 
 
+class DrawnMasks(NamedTuple):
+    """A batch of texts and all that is random in its loss; every leaf has the batch as leading axis.
+
+    Attributes:
+        tokens: (batch, L).
+        masked: Which places are masked, (batch, L).
+        t: Times, (batch,).
+        slopes: dt/du, by which each is weighted, (batch,).
+    """
+
+    tokens: Array
+    masked: Array
+    t: Array
+    slopes: Array
+
+
+def draw_masks(key: Key, process: Masked, tokens: Array, power: float = 2.0) -> DrawnMasks:
+    """Times and masks of a whole batch: see `batch_masked_loss`."""
+    key_time, key_mask = jax.random.split(key)
+    num = tokens.shape[0]
+    left = 1 - shares(key_time, num)
+    # At t = 1 nothing is masked and the weight is infinite: one rounding short of it stands for the limit.
+    t = 1 - jnp.maximum(left**power, jnp.finfo(left.dtype).eps)
+    noised = jax.vmap(process.noised)(particle_keys(key_mask, num), tokens, t)
+    return DrawnMasks(tokens, noised == process.mask, t, power * left ** (power - 1))
+
+
+def masked_losses(process: Masked, apply: Callable[..., Array], params: PyTree, drawn: DrawnMasks) -> Array:
+    """The masked loss of every text of what was drawn, weighted by dt/du, (batch,)."""
+
+    def one(tokens, masked, time):
+        return masked_loss(process, apply, params, tokens, masked, time)
+
+    return jax.vmap(one)(drawn.tokens, drawn.masked, drawn.t) * drawn.slopes
+
+
 def batch_masked_loss(
     key: Key, process: Masked, apply: Callable[..., Array], params: PyTree, tokens: Array, power: float = 2.0
 ) -> Array:
@@ -70,15 +107,4 @@ def batch_masked_loss(
     References:
         Kingma, Salimans, Poole and Ho (2021), appendix I.1, for stratified times.
     """
-    key_time, key_mask = jax.random.split(key)
-    num = tokens.shape[0]
-    left = 1 - shares(key_time, num)
-    # At t = 1 nothing is masked and the weight is infinite: one rounding short of it stands for the limit.
-    t = 1 - jnp.maximum(left**power, jnp.finfo(left.dtype).eps)
-    slopes = power * left ** (power - 1)
-
-    def one(key, x, time):
-        masked = process.noised(key, x, time) == process.mask
-        return masked_loss(process, apply, params, x, masked, time)
-
-    return (jax.vmap(one)(particle_keys(key_mask, num), tokens, t) * slopes).mean()
+    return masked_losses(process, apply, params, draw_masks(key, process, tokens, power)).mean()

@@ -6,15 +6,18 @@ L(θ) = E w(t) |apply(θ, α clean + σ noise, t) − (p clean + q noise)|²,   
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key, PyTree, Scalar, require
+from fkdiff.core import Array, Key, PyTree, Scalar, bernoulli, require
 from fkdiff.prediction import Parameterization
 from fkdiff.train.objectives.couplings import paired_noise
 from fkdiff.train.objectives.times import Quantile, sample_times
 from fkdiff.train.objectives.weightings import OfLogSnr, weight
+
+RATE = "a derivative flows into label_dropout, whose choices carry none; pass the rate as a constant."
 
 
 def matching_loss(
@@ -58,10 +61,74 @@ def drop_labels(key: Key, labels: Array, rate: Scalar, null: int) -> Array:
     References:
         Ho and Salimans (2022), algorithm 1.
     """
-    dropped = jax.random.bernoulli(key, rate, labels.shape[:1])
+    dropped = bernoulli(key, rate, labels.shape[:1], RATE)
     if jnp.issubdtype(labels.dtype, jnp.floating):
         return jnp.where(dropped[:, None], jnp.nan, labels)
     return jnp.where(dropped, jnp.asarray(null, labels.dtype), labels)
+
+
+class Drawn(NamedTuple):
+    """A batch and all that is random in its loss; every leaf has the batch as leading axis, so that it may be cut.
+
+    Attributes:
+        clean: Examples.
+        noise: Of each, as the coupling has paired them.
+        t: Time of each.
+        labels: Conditions, hidden where they were dropped; None for none.
+        keys: Of the network's dropout; None without.
+    """
+
+    clean: Array
+    noise: Array
+    t: Array
+    labels: Array | None
+    keys: Array | None
+
+
+def draw(
+    key: Key,
+    form: Parameterization,
+    clean: Array,
+    labels: Array | None,
+    *,
+    num_classes: int = 0,
+    label_dropout: float = 0.0,
+    times: str | Quantile = "uniform",
+    stratified: bool = True,
+    coupling: str = "independent",
+    dropout: bool = False,
+) -> Drawn:
+    """Times, noise, pairs and dropped labels of a whole batch: see `batch_loss` for the arguments."""
+    require(
+        form.coupled == (coupling != "independent"),
+        f'coupling="{coupling}" and Parameterization(coupled={form.coupled}) disagree: coupled pairs of noise and data '
+        "give a velocity without a score, and the form must say so.",
+    )
+    key_time, key_noise, key_drop = jax.random.split(key, 3)
+    keys = jax.random.split(jax.random.fold_in(key, 3), len(clean)) if dropout else None
+    t = sample_times(key_time, form.path, clean.shape[0], times, stratified)
+    noise = jax.random.normal(key_noise, clean.shape, clean.dtype)
+    noise = paired_noise(coupling, clean, noise, labels)
+    if labels is not None:
+        labels = drop_labels(key_drop, labels, label_dropout, num_classes)
+    return Drawn(clean, noise, t, labels, keys)
+
+
+def losses(
+    form: Parameterization,
+    apply: Callable[..., Array],
+    params: PyTree,
+    drawn: Drawn,
+    weighting: str | OfLogSnr = "unit",
+) -> Array:
+    """The matching loss of every example of what was drawn, (batch,)."""
+
+    def one(c, e, time, label, key):
+        options = {} if key is None else {"key": key}
+        return matching_loss(form, apply, params, c, e, time, label, weighting, **options)
+
+    axes = (0, 0, 0, None if drawn.labels is None else 0, None if drawn.keys is None else 0)
+    return jax.vmap(one, axes)(*drawn)
 
 
 def batch_loss(
@@ -82,6 +149,8 @@ def batch_loss(
 ) -> Array:
     """The matching loss averaged over a batch, with times, noise and dropped labels drawn here.
 
+    A batch that is cut into pieces is drawn whole first (`draw`), and its pieces averaged (`losses`).
+
     Args:
         key: Draws times, noise and dropped labels.
         form: The path, and what the output means on it.
@@ -97,22 +166,16 @@ def batch_loss(
         dropout: Whether `apply` is given a key, as `apply(params, x, t, cond, key=key)`.
         coupling: See `couplings`; anything but "independent" needs a form that says `coupled`.
     """
-    require(
-        form.coupled == (coupling != "independent"),
-        f'coupling="{coupling}" and Parameterization(coupled={form.coupled}) disagree: coupled pairs of noise and data '
-        "give a velocity without a score, and the form must say so.",
+    drawn = draw(
+        key,
+        form,
+        clean,
+        labels,
+        num_classes=num_classes,
+        label_dropout=label_dropout,
+        times=times,
+        stratified=stratified,
+        coupling=coupling,
+        dropout=dropout,
     )
-    key_time, key_noise, key_drop = jax.random.split(key, 3)
-    keys = jax.random.split(jax.random.fold_in(key, 3), len(clean)) if dropout else None
-    t = sample_times(key_time, form.path, clean.shape[0], times, stratified)
-    noise = jax.random.normal(key_noise, clean.shape, clean.dtype)
-    noise = paired_noise(coupling, clean, noise, labels)
-    if labels is not None:
-        labels = drop_labels(key_drop, labels, label_dropout, num_classes)
-
-    def one(c, e, time, label, key):
-        options = {} if key is None else {"key": key}
-        return matching_loss(form, apply, params, c, e, time, label, weighting, **options)
-
-    axes = (0, 0, 0, None if labels is None else 0, 0 if dropout else None)
-    return jax.vmap(one, axes)(clean, noise, t, labels, keys).mean()
+    return losses(form, apply, params, drawn, weighting).mean()
