@@ -35,6 +35,10 @@ class Basis(eqx.Module):
         """floor I + A Q diag(h) Qᵀ Aᵀ in the coordinates of observations: (m,) or (m, m)."""
 
     @abc.abstractmethod
+    def across(self, operator: LinearOperator, gain: Array) -> Array:
+        """A Q diag(h) Qᵀ itself in those coordinates, (m, d): what `push` multiplies by."""
+
+    @abc.abstractmethod
     def turned(self, operator: LinearOperator, residual: Array) -> Array:
         """An observation, (m,), in its coordinates."""
 
@@ -60,6 +64,9 @@ class Isotropic(Basis):
     def covariance(self, operator: LinearOperator, spectrum: Array, floor: Array) -> Array:
         return floor + spectrum * operator.singular**2
 
+    def across(self, operator: LinearOperator, gain: Array) -> Array:
+        return gain * operator.singular[:, None] * operator.right
+
     def turned(self, operator: LinearOperator, residual: Array) -> Array:
         return operator.left.T @ residual
 
@@ -84,6 +91,9 @@ class Correlated(Basis):
     def covariance(self, operator: LinearOperator, spectrum: Array, floor: Array) -> Array:
         inner = (self.seen * jnp.broadcast_to(spectrum, self.variance.shape)[None, :]) @ self.seen.T
         return inner + floor * jnp.eye(self.seen.shape[0], dtype=inner.dtype)
+
+    def across(self, operator: LinearOperator, gain: Array) -> Array:
+        return (self.seen * jnp.broadcast_to(gain, self.variance.shape)[None, :]) @ self.axes.T
 
     def turned(self, operator: LinearOperator, residual: Array) -> Array:
         return residual
