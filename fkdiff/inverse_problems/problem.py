@@ -65,7 +65,7 @@ class Problem(eqx.Module):
     def widened(self, spectrum: Array, gain: Array, variance: Array) -> Array:
         """`covariance` + A Q diag(gain) Qᵀ diag(variance) Q diag(gain) Qᵀ Aᵀ, one variance for each coordinate of x."""
         across, alone = self.basis.across(self.operator, gain), self.covariance(spectrum)
-        return (across * variance) @ across.T + (jnp.diag(alone) if alone.ndim == 1 else alone)
+        return (across * variance[None, :]) @ across.T + (jnp.diag(alone) if alone.ndim == 1 else alone)
 
     def turned(self, residual: Array) -> Array:
         """An observation, (m,), in its coordinates."""

@@ -146,9 +146,9 @@ def diffusion(path: Path, t0: Array, t1: Array) -> Array:
 
 
 def root(square: Array) -> Array:
-    """√square, with 0 at 0 in value and gradient.
+    """√square, with 0 at 0 in value and gradient; NaN stays NaN.
 
     The scale of a deterministic step is √0: a plain square root would send NaN to the gradients in t0 and t1.
     """
-    positive = square > 0
+    positive = ~(square <= 0)
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
