@@ -1,8 +1,8 @@
 """The fully adapted proposal of linear-Gaussian problems: every step is conditioned on y.
 
 The reference says that y given the next position x' is N(A(x̂ + gain (x' − mean)), S), x̂ being the model's estimate of
-x_K at the present position and mean that of the step M = N(mean, C), C = diag(s²). So M̃(x') = M(x') L(x')/Z with L that Gaussian
-of y, and
+x_K at the present position and mean that of the step M = N(mean, C), C = diag(s²). So M̃(x') = M(x') L(x')/Z with L
+that Gaussian of y, and
 
     log M − log M̃ = log Z − log L(x'),    Z = N(y; A x̂, S + A gain C gainᵀ Aᵀ):
 

@@ -2,8 +2,8 @@
 
     log ψ(x, t) = log N(y; A x̂, noise² I + A C Aᵀ),    x̂ = E[x_K | x_t = x] by the model,
 
-and a step N(mean, diag(s²)) shifted by s² ∇log ψ at its start, C held constant. They differ in C, the covariance of x_K given x_t:
-none; that of the reference data; that of the model itself, by Tweedie's formula.
+and a step N(mean, diag(s²)) shifted by s² ∇log ψ at its start, C held constant. They differ in C, the covariance of
+x_K given x_t: none; that of the reference data; that of the model itself, by Tweedie's formula.
 
 A shift is cut to at most the Polyak step, where the linearised misfit ½ rᵀ(noise² I + A C Aᵀ)⁻¹ r would be gone: with
 C = 0 and little noise, a long step would overshoot by orders of magnitude. Any shift is exact.

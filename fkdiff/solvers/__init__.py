@@ -17,5 +17,17 @@ from fkdiff.solvers.base import Solver, State, arrive
 from fkdiff.solvers.dpmpp import dpmpp_2m
 from fkdiff.solvers.likelihood import log_prob
 
-__all__ = ["ancestral", "arrive", "ddim", "dpmpp_2m", "euler", "exponential", "heun", "integrate", "log_prob", "Solver", "State"]
+__all__ = [
+    "ancestral",
+    "arrive",
+    "ddim",
+    "dpmpp_2m",
+    "euler",
+    "exponential",
+    "heun",
+    "integrate",
+    "log_prob",
+    "Solver",
+    "State",
+]
 __dir__ = __all__.copy  # completion shows these, and no modules

@@ -89,7 +89,7 @@ def jacobian(pred: Predictor, x: Array, t: Scalar, probe: Array | None) -> tuple
     return prediction, jnp.sum(basis * jax.vmap(push)(basis), axis=0)
 
 
-VARIANCES: dict[str, Callable] = {name: as_reference for name in ("model", "diagonal", "reference")}
+VARIANCES: dict[str, Callable] = dict.fromkeys(("model", "diagonal", "reference"), as_reference)
 
 
 def ancestral(variance: str = "model", reference: tuple = (0.0, 1.0)) -> Ancestral:

@@ -70,7 +70,7 @@ def integrate(
     Raises:
         FkdiffError: The grid does not increase or leaves the path; a count or shape is wrong.
 
-    Cost: num_steps × `solver.evaluations` (and `solver.jvps`), + 1 with `denoise`; none is made at the last time otherwise.
+    Cost: num_steps × `solver.evaluations` (and `solver.jvps`), + 1 with `denoise`; otherwise none at the last time.
 
     Gradients: pathwise, in the parameters, the condition, the grid and `initial`.
     """

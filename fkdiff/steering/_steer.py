@@ -41,8 +41,8 @@ def steer(
 
     `fkdiff.smc.rewarded(fkdiff.steering.chain(pred, solver), reward, …)`: the reward guides on the way, through an
     estimate of its value at the end, and counts exactly at the end. That is right at any number of steps, for every
-    potential, ramp, estimate and proposal, and Ẑ is unbiased. How far p_base is from the model's law is the error of the
-    solver's chain: see `fkdiff.steering.chain`. The reward need not be differentiable, and may be −∞.
+    potential, ramp, estimate and proposal, and Ẑ is unbiased. How far p_base is from the model's law is the error of
+    the solver's chain: see `fkdiff.steering.chain`. The reward need not be differentiable, and may be −∞.
 
     Args:
         pred: The model. Or a masked denoiser of tokens, or a target of `fkdiff.discrete`: its solver is
@@ -73,8 +73,8 @@ def steer(
     Raises:
         FkdiffError: The solver is deterministic, or the reward does not return one number.
 
-    Cost: the solver's evaluations and jvps, + those of one step at the start; the reward is evaluated once per step. "twisted" adds one reverse
-    pass through the model per step; none when the value is learned.
+    Cost: the solver's evaluations and jvps, + those of one step at the start; the reward is evaluated once per step.
+    "twisted" adds one reverse pass through the model per step; none when the value is learned.
 
     Gradients: none through resampling; see `fkdiff.correctors.tilt` for rewards that are differentiable.
 

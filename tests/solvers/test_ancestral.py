@@ -1,4 +1,6 @@
-"""The ancestral step: where it is exact, whose variance it adds, and how far the law of its chain is from the model's."""
+"""The ancestral step: where it is exact, whose variance it adds, how far its chain is from the model's law."""
+
+import itertools
 
 import equinox as eqx
 import jax
@@ -34,7 +36,7 @@ def affine_law(pred, solver, times, mean, variance):
         origin = jnp.zeros(pred.shape)
         return jax.jacfwd(lambda x: step(x).mean)(origin), step(origin)
 
-    for t0, t1 in zip(times[:-1], times[1:], strict=True):
+    for t0, t1 in itertools.pairwise(times):
         slope, offset = affine(t0, t1)
         center = slope @ center + offset.mean
         spread = slope @ spread @ slope.T + jnp.diag(jnp.broadcast_to(offset.scale, center.shape) ** 2)

@@ -107,7 +107,9 @@ def test_gradients_are_finite_at_both_ends(name, path_name):
         assert np.all(np.isfinite(leaf))
 
 
-@pytest.mark.parametrize("name", ["euler, noise", "heun, noise", "ddim, eta", "dpmpp_2m", "exponential, noise", "ancestral"])
+@pytest.mark.parametrize(
+    "name", ["euler, noise", "heun, noise", "ddim, eta", "dpmpp_2m", "exponential, noise", "ancestral"]
+)
 def test_vmap_equals_loop(name):
     solver, _ = build(name)
     pred = mixture(paths.linear())
