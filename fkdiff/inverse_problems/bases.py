@@ -31,6 +31,10 @@ class Basis(eqx.Module):
     variance: eqx.AbstractVar[Array]
 
     @abc.abstractmethod
+    def variances(self, shape: tuple[int, ...]) -> Array:
+        """The diagonal of Σ: one number, or one for each coordinate of an example."""
+
+    @abc.abstractmethod
     def covariance(self, operator: LinearOperator, spectrum: Array, floor: Array) -> Array:
         """floor I + A Q diag(h) Qᵀ Aᵀ in the coordinates of observations: (m,) or (m, m)."""
 
@@ -61,6 +65,9 @@ class Isotropic(Basis):
     mean: Array
     variance: Array
 
+    def variances(self, shape: tuple[int, ...]) -> Array:
+        return self.variance
+
     def covariance(self, operator: LinearOperator, spectrum: Array, floor: Array) -> Array:
         return floor + spectrum * operator.singular**2
 
@@ -87,6 +94,9 @@ class Correlated(Basis):
     variance: Array
     axes: Array  # Q, (d, d)
     seen: Array  # W, (m, d)
+
+    def variances(self, shape: tuple[int, ...]) -> Array:
+        return (self.axes**2 @ self.variance).reshape(shape)
 
     def covariance(self, operator: LinearOperator, spectrum: Array, floor: Array) -> Array:
         inner = (self.seen * jnp.broadcast_to(spectrum, self.variance.shape)[None, :]) @ self.seen.T

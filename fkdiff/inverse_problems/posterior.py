@@ -16,7 +16,7 @@ from fkdiff.inverse_problems.problem import Likelihood, Problem
 from fkdiff.prediction import Predictor
 from fkdiff.smc import Model, Rewarded, rewarded
 from fkdiff.smc.combinators._rewarded import guided
-from fkdiff.solvers import Solver
+from fkdiff.solvers import Solver, ancestral
 from fkdiff.solvers.base import check_model, check_score
 from fkdiff.steering._chain import chain
 from fkdiff.steering.guidance import Guidance
@@ -50,7 +50,7 @@ def inverse(
         pred: The model; or any `fkdiff.smc.Model` with `solver=None`, whose law then takes the place of p_base: it
             moves as it does, and y enters by the weights alone, through the model's estimate of the end.
         solver: A stochastic solver (`ancestral()`, `ddim(eta=1)`, `euler(noise=1)`, `exponential()`). None:
-            `ancestral()`.
+            `ancestral(reference=(m, ς²))`, of Σ the diagonal.
         operator: A, from `fkdiff.inverse_problems`: `matrix`, `mask`, `blur` or `downsample`, on examples of the
             model's shape.
         observation: y, of the operator's shape `observed`; a leaf.
@@ -91,7 +91,10 @@ def inverse(
         f"shape={pred.shape}.",
     )
     make = choose("proposal", "adapted" if proposal is None else proposal, GUIDANCE)
-    guidance = make(Problem(_likelihood(operator, observation, noise), basis(operator, reference)))
+    coordinates = basis(operator, reference)
+    guidance = make(Problem(_likelihood(operator, observation, noise), coordinates))
+    if solver is None:
+        solver = ancestral(reference=(reference[0], coordinates.variances(pred.shape)))
     return guided(chain(pred, solver, guidance, chunk=chunk), full)
 
 

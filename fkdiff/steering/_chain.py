@@ -139,7 +139,7 @@ def chain(
     Args:
         pred: The model.
         solver: A stochastic solver (`ancestral()`, `ddim(eta=1)`, `euler(noise=1)`, `exponential()`): under a
-            deterministic one copies made by resampling would never separate. None: `ancestral()`.
+            deterministic one copies made by resampling would never separate. None: `ancestral(reference=reference)`.
         guidance: Shifts the steps, with exact ratios in the weights; `fkdiff.steer(proposal="twisted")` and
             `fkdiff.inverse` make such chains. None: the solver's own steps, all weights 1.
         reference: Mean and variance of the data, at the start and for draws of the end.
@@ -158,7 +158,7 @@ def chain(
 
     Gradients: pathwise, with `resample=fkdiff.smc.never`.
     """
-    pred, solver = check_model(pred), ancestral() if solver is None else solver
+    pred, solver = check_model(pred), ancestral(reference=reference) if solver is None else solver
     check_stochastic(solver, ", or fkdiff.correctors.tilt, which needs no noise")
     check_score(pred, "steering by a stochastic solver")
     guidance = Unguided() if guidance is None else guidance

@@ -50,7 +50,7 @@ def steer(
             and its grid `jnp.linspace(0, 1, L + 1)`. Or any `fkdiff.smc.Model` without a solver:
             `steer(target.feynman_kac(), reward=reward)`.
         solver: A stochastic solver (`ancestral()`, `ddim(eta=1)`, `euler(noise=1)`, `exponential()`). Under a
-            deterministic one duplicates would never separate. None: `ancestral()`.
+            deterministic one duplicates would never separate. None: `ancestral(reference=reference)`.
         reward: `reward(x) -> scalar` in nats for ONE example, any JAX function or pytree; several by
             `fkdiff.steering.combined`. A Python function of a whole batch, of any kind, by `fkdiff.steering.host`: then
             `fkdiff.drive` runs the model.

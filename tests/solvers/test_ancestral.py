@@ -18,7 +18,7 @@ PATH = paths.variance_preserving()
 EXACT = {  # solvers whose chain is exact for N(m, diag(variance)), with that variance
     "reference": (lambda m, v: ancestral("reference", (m, v)), 0.36),
     "reference, each": (lambda m, v: ancestral("reference", (m, v)), (0.01, 3.0)),
-    "model": (lambda m, v: ancestral(), 0.36),
+    "model": (lambda m, v: ancestral("model"), 0.36),
     "diagonal": (lambda m, v: ancestral("diagonal"), (0.01, 3.0)),
 }
 
@@ -70,7 +70,7 @@ def test_one_variance_for_all_is_too_wide_across_a_ridge_and_too_narrow_along_it
     def ratios(solver):
         return jnp.diag(affine_law(pred, solver, fk.grid(32, path), jnp.zeros(2), variance)[1]) / exact
 
-    assert np.allclose(ratios(ancestral()), [1.17, 0.89], atol=0.01)
+    assert np.allclose(ratios(ancestral("model")), [1.17, 0.89], atol=0.01)
     assert np.allclose(ratios(solvers.ddim(1.0)), [0.77, 0.77], atol=0.01)
     assert np.allclose(ratios(ancestral("diagonal")), 1.0, atol=1e-12)
 
@@ -177,7 +177,7 @@ def test_a_probe_is_unbiased_and_comes_from_the_key():
 
 def test_what_was_read_at_one_position_is_not_used_at_another():
     """Between a step and the next look v is unknown: a loop that forgets to look gets NaN, never an old number."""
-    pred, solver, x = correlated(), ancestral(), jnp.ones(SIZE)
+    pred, solver, x = correlated(), ancestral("model"), jnp.ones(SIZE)
     transition, moved = solver.step(pred, solver.init(pred, x, 0.3, jax.random.key(0)), 0.3, 0.4)
     assert float(transition.scale) > 0
     stale = solvers.arrive(pred, transition.mean, 0.4, moved.memory)
@@ -185,7 +185,8 @@ def test_what_was_read_at_one_position_is_not_used_at_another():
 
 
 @pytest.mark.parametrize(("size", "variance", "expected"), [
-    (1, "model", 1), (4, "diagonal", 4), (5, "model", 1), (64, "diagonal", 1), (64, "reference", 0),
+    (1, "auto", 1), (2, "auto", 0), (1, "model", 1), (4, "diagonal", 4), (5, "model", 1), (64, "diagonal", 1),
+    (64, "reference", 0),
 ])  # fmt: skip
 def test_products_with_the_jacobian_are_counted(size, variance, expected):
     """The probes that go through the model in one `arrive`, counted where they pass."""
@@ -212,7 +213,7 @@ def test_integrate_draws_a_fresh_probe_for_every_sample_and_step():
     """A chain of a correlated law: the same under chunks, other under another key, no two samples alike in scale."""
     pred, grid = correlated(), fk.grid(4, PATH)
     run = lambda chunk, key=0: fk.integrate(  # noqa: E731
-        jax.random.key(key), pred, ancestral(), grid, 32, chunk=chunk, collect=lambda s: s.memory.trace
+        jax.random.key(key), pred, ancestral("model"), grid, 32, chunk=chunk, collect=lambda s: s.memory.trace
     )
     (x, traces), (same, _) = run(None), run(8)
     assert np.allclose(x, same, atol=1e-5)

@@ -24,7 +24,8 @@ ROWS = {
     "dpmpp_2m": (lambda noise: solvers.dpmpp_2m(), 0.0),
     "exponential, noise": (solvers.exponential, 0.7),
     "exponential": (solvers.exponential, 0.0),
-    "ancestral": (lambda noise: solvers.ancestral(), 1.0),
+    "ancestral, auto": (lambda noise: solvers.ancestral(), 1.0),
+    "ancestral": (lambda noise: solvers.ancestral("model"), 1.0),
     "ancestral, diagonal": (lambda noise: solvers.ancestral("diagonal"), 1.0),
     "ancestral, reference": (lambda noise: solvers.ancestral("reference", (0.3, 2.0)), 1.0),
 }

@@ -172,7 +172,7 @@ def test_passes_do_not_grow_where_the_reference_gives_the_variance(name):
 
     spied = fk.prediction.Predictor(PATH, rule, pred.shape)
     costs = []
-    for solver in (fk.solvers.ddim(1.0), ancestral("reference"), ancestral()):
+    for solver in (fk.solvers.ddim(1.0), ancestral("reference"), ancestral("model")):
         chain = fk.steering.chain(spied, solver, guidances(covariance)[name])
         particle = jax.eval_shape(lambda k, chain=chain: chain.draw(k)[0], jax.random.key(0))
         calls.clear()
