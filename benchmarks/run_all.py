@@ -20,6 +20,7 @@ NAMES = (
     "coverage",
     "learned",
     "steering",
+    "chain_law",
     "conformance",
     "floors",
     "inverse",

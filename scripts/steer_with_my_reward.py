@@ -32,11 +32,11 @@ if args.out.exists():
     raise SystemExit(f"{args.out} exists; pass another --out")
 
 pred = fk.train.load_predictor(args.run)
-model = fk.steer(pred, fk.solvers.ddim(eta=1.0), fk.steering.host(my_reward))
+model = fk.steer(pred, reward=fk.steering.host(my_reward))
 out = fk.check(fk.drive(jax.random.key(0), model, fk.grid(args.steps, pred.path), args.particles))
 print(out)  # Ctrl-C while it runs keeps the population reached so far
 
-plain = fk.integrate(jax.random.key(1), pred, fk.solvers.ddim(eta=1.0), fk.grid(args.steps, pred.path), 60)
+plain = fk.integrate(jax.random.key(1), pred, fk.solvers.ancestral(), fk.grid(args.steps, pred.path), 60)
 draws = fk.smc.resample(jax.random.key(2), out, 60)
 print(f"mean reward: {my_reward(plain).mean():.2f} plain, {my_reward(draws).mean():.2f} steered")
 fk.plot.panels({"steered": pixels(draws), "plain": pixels(plain)}, columns=15).savefig(args.out)

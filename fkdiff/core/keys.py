@@ -26,6 +26,7 @@ class Use(enum.IntEnum):
     DATA = 6
     MODEL = 7
     VALUE = 8
+    SOLVER = 9
 
 
 def stream(key: Key, use: Use) -> Key:

@@ -34,11 +34,11 @@ class Kernel(NamedTuple):
 
 
 class Transition(NamedTuple):
-    """The Gaussian law N(mean, scale² I) of the next position.
+    """The Gaussian law N(mean, diag(scale²)) of the next position.
 
     Attributes:
         mean: Next position's mean, the shape of one example.
-        scale: Standard deviation, a scalar; 0 for a deterministic step.
+        scale: Standard deviation, a scalar or one for each coordinate; 0 for a deterministic step.
     """
 
     mean: Array

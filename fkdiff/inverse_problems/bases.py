@@ -31,8 +31,16 @@ class Basis(eqx.Module):
     variance: eqx.AbstractVar[Array]
 
     @abc.abstractmethod
+    def variances(self, shape: tuple[int, ...]) -> Array:
+        """The diagonal of Σ: one number, or one for each coordinate of an example."""
+
+    @abc.abstractmethod
     def covariance(self, operator: LinearOperator, spectrum: Array, floor: Array) -> Array:
         """floor I + A Q diag(h) Qᵀ Aᵀ in the coordinates of observations: (m,) or (m, m)."""
+
+    @abc.abstractmethod
+    def across(self, operator: LinearOperator, gain: Array) -> Array:
+        """A Q diag(h) Qᵀ itself in those coordinates, (m, d): what `push` multiplies by."""
 
     @abc.abstractmethod
     def turned(self, operator: LinearOperator, residual: Array) -> Array:
@@ -57,8 +65,14 @@ class Isotropic(Basis):
     mean: Array
     variance: Array
 
+    def variances(self, shape: tuple[int, ...]) -> Array:
+        return self.variance
+
     def covariance(self, operator: LinearOperator, spectrum: Array, floor: Array) -> Array:
         return floor + spectrum * operator.singular**2
+
+    def across(self, operator: LinearOperator, gain: Array) -> Array:
+        return gain * operator.singular[:, None] * operator.right
 
     def turned(self, operator: LinearOperator, residual: Array) -> Array:
         return operator.left.T @ residual
@@ -81,9 +95,15 @@ class Correlated(Basis):
     axes: Array  # Q, (d, d)
     seen: Array  # W, (m, d)
 
+    def variances(self, shape: tuple[int, ...]) -> Array:
+        return (self.axes**2 @ self.variance).reshape(shape)
+
     def covariance(self, operator: LinearOperator, spectrum: Array, floor: Array) -> Array:
         inner = (self.seen * jnp.broadcast_to(spectrum, self.variance.shape)[None, :]) @ self.seen.T
         return inner + floor * jnp.eye(self.seen.shape[0], dtype=inner.dtype)
+
+    def across(self, operator: LinearOperator, gain: Array) -> Array:
+        return (self.seen * jnp.broadcast_to(gain, self.variance.shape)[None, :]) @ self.axes.T
 
     def turned(self, operator: LinearOperator, residual: Array) -> Array:
         return residual

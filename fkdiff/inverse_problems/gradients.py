@@ -2,8 +2,8 @@
 
     log ψ(x, t) = log N(y; A x̂, noise² I + A C Aᵀ),    x̂ = E[x_K | x_t = x] by the model,
 
-and a step shifted by s² ∇log ψ at its start, C held constant. They differ in C, the covariance of x_K given x_t:
-none; that of the reference data; that of the model itself, by Tweedie's formula.
+and a step N(mean, diag(s²)) shifted by s² ∇log ψ at its start, C held constant. They differ in C, the covariance of
+x_K given x_t: none; that of the reference data; that of the model itself, by Tweedie's formula.
 
 A shift is cut to at most the Polyak step, where the linearised misfit ½ rᵀ(noise² I + A C Aᵀ)⁻¹ r would be gone: with
 C = 0 and little noise, a long step would overshoot by orders of magnitude. Any shift is exact.
@@ -24,7 +24,7 @@ from fkdiff.inverse_problems import arrival, normals
 from fkdiff.inverse_problems.problem import Problem
 from fkdiff.inverse_problems.towards import Towards
 from fkdiff.paths import Path
-from fkdiff.solvers import State, arrive
+from fkdiff.solvers import State
 from fkdiff.steering._chain import Chain
 from fkdiff.steering.guidance import Guided, shifted
 
@@ -45,11 +45,11 @@ class Gradient(Towards):
         x = mean + self.problem.basis.color(jnp.sqrt(spectrum), xi)
         return x.reshape(chain.pred.shape), jnp.zeros((), mean.dtype)
 
-    def look(self, key: Key, chain: Chain, x: Array, t: Array, memory: PyTree) -> tuple[State, Array, PyTree]:
+    def look(self, key: Key | None, chain: Chain, x: Array, t: Array, memory: PyTree) -> tuple[State, Array, PyTree]:
         path = chain.pred.path
 
         def survey(z):
-            state = arrive(chain.pred, z, t, memory)
+            state = chain.arrive(z, t, memory, key)
             return arrival.estimate(path, state.prediction, t), state
 
         estimate, push, state = jax.linearize(survey, x, has_aux=True)
@@ -61,7 +61,7 @@ class Gradient(Towards):
         self, key: Key, chain: Chain, particle: Guided, transition: Transition, t0: Array, t1: Array
     ) -> tuple[Array, Array]:
         slope, misfit = particle.hint
-        square = transition.scale**2 * jnp.sum(slope**2)
+        square = jnp.sum((transition.scale * slope) ** 2)
         most = misfit / jnp.maximum(square, jnp.finfo(square.dtype).tiny)
         return shifted(stream(key, Use.NOISE), transition, jnp.minimum(1.0, most) * slope)
 

@@ -16,8 +16,8 @@ from fkdiff.inverse_problems.problem import Likelihood, Problem
 from fkdiff.prediction import Predictor
 from fkdiff.smc import Model, Rewarded, rewarded
 from fkdiff.smc.combinators._rewarded import guided
-from fkdiff.solvers import Solver
-from fkdiff.solvers.base import check_model, check_score, check_stochastic
+from fkdiff.solvers import Solver, ancestral
+from fkdiff.solvers.base import check_model, check_score
 from fkdiff.steering._chain import chain
 from fkdiff.steering.guidance import Guidance
 
@@ -42,13 +42,15 @@ def inverse(
 ) -> Rewarded:
     """Draws from the posterior p_base(x) N(y; A x, noise² I)/p(y), where p_base is what the solver samples.
 
-    The law is right at any number of steps for every proposal and reference; they move variance alone. With log G_0 =
+    That is right at any number of steps for every proposal and reference; they move variance alone. How far p_base is
+    from the model's law is the error of the solver's chain: see `fkdiff.steering.chain`. With log G_0 =
     log ψ_0 and log G_k = log ψ_k − log ψ_{k−1} + log M_k − log M̃_k, the last is log N(y; A x_K, noise² I) − log ψ_K.
 
     Args:
         pred: The model; or any `fkdiff.smc.Model` with `solver=None`, whose law then takes the place of p_base: it
             moves as it does, and y enters by the weights alone, through the model's estimate of the end.
-        solver: A stochastic solver (`ddim(eta=1)`, `euler(noise=1)`, `exponential()`).
+        solver: A stochastic solver (`ancestral()`, `ddim(eta=1)`, `euler(noise=1)`, `exponential()`). None:
+            `ancestral(reference=(m, ς²))`, of Σ the diagonal.
         operator: A, from `fkdiff.inverse_problems`: `matrix`, `mask`, `blur` or `downsample`, on examples of the
             model's shape.
         observation: y, of the operator's shape `observed`; a leaf.
@@ -89,8 +91,11 @@ def inverse(
         f"shape={pred.shape}.",
     )
     make = choose("proposal", "adapted" if proposal is None else proposal, GUIDANCE)
-    guidance = make(Problem(_likelihood(operator, observation, noise), basis(operator, reference)))
-    return guided(chain(pred, check_stochastic(solver), guidance, chunk=chunk), full)
+    coordinates = basis(operator, reference)
+    guidance = make(Problem(_likelihood(operator, observation, noise), coordinates))
+    if solver is None:
+        solver = ancestral(reference=(reference[0], coordinates.variances(pred.shape)))
+    return guided(chain(pred, solver, guidance, chunk=chunk), full)
 
 
 def _likelihood(operator: LinearOperator, observation: Any, noise: Any) -> Likelihood:

@@ -62,6 +62,11 @@ class Problem(eqx.Module):
         """noise² I + A Q diag(spectrum) Qᵀ Aᵀ: (m,) or (m, m), in the coordinates of observations."""
         return self.basis.covariance(self.operator, spectrum, self.noise**2)
 
+    def widened(self, spectrum: Array, gain: Array, variance: Array) -> Array:
+        """`covariance` + A Q diag(gain) Qᵀ diag(variance) Q diag(gain) Qᵀ Aᵀ, one variance for each coordinate of x."""
+        across, alone = self.basis.across(self.operator, gain), self.covariance(spectrum)
+        return (across * variance[None, :]) @ across.T + (jnp.diag(alone) if alone.ndim == 1 else alone)
+
     def turned(self, residual: Array) -> Array:
         """An observation, (m,), in its coordinates."""
         return self.basis.turned(self.operator, residual)

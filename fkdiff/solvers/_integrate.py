@@ -27,7 +27,7 @@ from fkdiff.core import (
 from fkdiff.core.keys import Use
 from fkdiff.paths.grids import check_grid, grid_status
 from fkdiff.prediction import Predictor
-from fkdiff.solvers.base import Solver, State, arrive, check_model, check_score, check_solver
+from fkdiff.solvers.base import Solver, State, check_model, check_score, check_solver
 from fkdiff.solvers.reference import as_reference, spread
 
 
@@ -51,7 +51,7 @@ def integrate(
     Args:
         key: A typed key. Sample i depends on the key and i alone, not on `num_samples` or `chunk`.
         pred: The model.
-        solver: `euler`, `heun`, `ddim`, `dpmpp_2m` or `exponential`.
+        solver: `euler`, `heun`, `ddim`, `ancestral`, `dpmpp_2m` or `exponential`.
         grid: Increasing times, shape (num_steps + 1,), from `fkdiff.grid`.
         num_samples: Number of samples.
         denoise: Replaces the last position by the model's clean estimate there, at one more evaluation.
@@ -70,7 +70,7 @@ def integrate(
     Raises:
         FkdiffError: The grid does not increase or leaves the path; a count or shape is wrong.
 
-    Cost: num_steps × `solver.evaluations`, + 1 with `denoise`; none is made at the last time otherwise.
+    Cost: num_steps × `solver.evaluations` (and `solver.jvps`), + 1 with `denoise`; otherwise none at the last time.
 
     Gradients: pathwise, in the parameters, the condition, the grid and `initial`.
     """
@@ -97,7 +97,8 @@ def integrate(
 @eqx.filter_jit
 def _run(key, pred, solver, times, initial, reference, num_samples, denoise, chunk, collect, segments):
     # One key per grid time: the first draws the start, the others the noise of the step that ends there.
-    keys = jax.vmap(lambda k: stream(jax.random.fold_in(key, k), Use.NOISE))(jnp.arange(times.shape[0]))
+    every = jax.vmap(lambda k: jax.random.fold_in(key, k))(jnp.arange(times.shape[0]))
+    keys, looks = (jax.vmap(lambda k, use=use: stream(k, use))(every) for use in (Use.NOISE, Use.SOLVER))
 
     def start(index: Array) -> Array:
         mean, variance = reference
@@ -109,17 +110,17 @@ def _run(key, pred, solver, times, initial, reference, num_samples, denoise, chu
 
         def body(carry, step):
             # Arriving first makes one evaluation per step, none of them after the last.
-            step_key, t0, t1 = step
-            state = arrive(pred, carry[0], t0, carry[1])
+            step_key, look_key, t0, t1 = step
+            state = solver.arrive(pred, carry[0], t0, carry[1], jax.random.fold_in(look_key, index))
             transition, moved = solver.step(pred, state, t0, t1)
             x = jax.lax.cond(
-                transition.scale > 0,
+                jnp.any(transition.scale > 0),
                 lambda: transition.sample(jax.random.fold_in(step_key, index)),
                 lambda: transition.mean,
             )
             return (x, moved.memory), None if collect is None else collect(state)
 
-        steps = (keys[1:], times[:-1], times[1:])
+        steps = (keys[1:], looks[:-1], times[:-1], times[1:])
         (end, _), collected = scan(body, (x, solver.memory(x)), steps, segments)
         return (pred(end, times[-1]).clean if denoise else end), collected
 

@@ -1,11 +1,12 @@
 """What a solver is: one Gaussian transition of ONE example over an interval of times.
 
-    state = solver.init(pred, x, t0)
+    state = solver.init(pred, x, t0, key)
     transition, state = solver.step(pred, state, t0, t1)
-    state = arrive(pred, transition.sample(key), t1, state.memory)
+    state = solver.arrive(pred, transition.sample(key), t1, state.memory, key)
 
 The state carries the prediction at (x, t), so whoever else needs it there (a twist, a reward on the clean
-estimate) reads it at no cost.
+estimate) reads it at no cost. A key is for solvers that look at the model through a random probe; it may be the
+key of the noise that led to x.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 
-from fkdiff.core import Array, PyTree, Scalar, Transition, concrete, expect, number, require
+from fkdiff.core import Array, Key, PyTree, Scalar, Transition, concrete, expect, number, require
 from fkdiff.paths import Path
 from fkdiff.prediction import Prediction, Predictor
 
@@ -27,7 +28,7 @@ class State(NamedTuple):
     Attributes:
         x: Position, the shape of one example.
         prediction: The model's prediction at (x, t).
-        memory: What a multistep solver keeps of earlier steps; () for the others.
+        memory: What a solver knows beside the prediction: of earlier steps, or of the model's slope; else ().
     """
 
     x: Array
@@ -37,6 +38,8 @@ class State(NamedTuple):
 
 class Solver(eqx.Module):
     """A rule that moves one example from t0 to t1 > t0. A new one gives `step`, and `memory` if multistep.
+
+    One that needs more than a prediction at every position gives `arrive` and `jvps`.
 
     Attributes:
         noise: A scalar that is 0 exactly when every step is deterministic (scale 0).
@@ -50,9 +53,17 @@ class Solver(eqx.Module):
         """The memory before the first step from `x`."""
         return ()
 
-    def init(self, pred: Predictor, x: Array, t: Scalar) -> State:
-        """The state at the first time. Cost: one evaluation."""
-        return arrive(pred, x, t, self.memory(x))
+    def jvps(self, shape: tuple[int, ...]) -> int:
+        """Products with the model's Jacobian at each `arrive`, for examples of a shape."""
+        return 0
+
+    def init(self, pred: Predictor, x: Array, t: Scalar, key: Key | None = None) -> State:
+        """The state at the first time. Cost: that of `arrive`."""
+        return self.arrive(pred, x, t, self.memory(x), key)
+
+    def arrive(self, pred: Predictor, x: Array, t: Scalar, memory: PyTree, key: Key | None = None) -> State:
+        """The state at a new position. Cost: one evaluation, and `jvps`."""
+        return arrive(pred, x, t, memory)
 
     @abc.abstractmethod
     def step(self, pred: Predictor, state: State, t0: Scalar, t1: Scalar) -> tuple[Transition, State]:
@@ -65,7 +76,10 @@ class Solver(eqx.Module):
 
 
 def arrive(pred: Predictor, x: Array, t: Scalar, memory: PyTree = ()) -> State:
-    """The state at a new position. Cost: one evaluation, the only one that an Euler step needs."""
+    """The state at a new position for solvers that need a prediction there and no more; any has `solver.arrive`.
+
+    Cost: one evaluation.
+    """
     return State(x, pred(x, t), memory)
 
 
@@ -89,7 +103,7 @@ def check_model(pred: Any, otherwise: str = "") -> Predictor:
 
 def check_solver(solver: Any) -> Solver:
     """Refuses anything but a solver: its name, or the function that makes it."""
-    expect("solver", solver, Solver, "call one: fkdiff.solvers.heun(), ddim(eta=1.0), euler(noise=1.0), exponential()")
+    expect("solver", solver, Solver, "call one: fkdiff.solvers.heun(), ancestral(), euler(noise=1.0), exponential()")
     return solver
 
 
@@ -113,8 +127,8 @@ def check_stochastic(solver: Any, otherwise: str = "") -> Solver:
     level = concrete(check_solver(solver).noise)
     require(
         level is None or bool(level > 0),
-        "solver is deterministic, so copies made by resampling would never separate; use ddim(eta=1.0), "
-        f"euler(noise=1.0) or exponential(noise=1.0){otherwise}.",
+        "solver is deterministic, so copies made by resampling would never separate; use ancestral(), "
+        f"ddim(eta=1.0), euler(noise=1.0) or exponential(noise=1.0){otherwise}.",
     )
     return solver
 
@@ -132,9 +146,9 @@ def diffusion(path: Path, t0: Array, t1: Array) -> Array:
 
 
 def root(square: Array) -> Array:
-    """√square, with 0 at 0 in value and gradient.
+    """√square, with 0 at 0 in value and gradient; NaN stays NaN.
 
     The scale of a deterministic step is √0: a plain square root would send NaN to the gradients in t0 and t1.
     """
-    positive = square > 0
+    positive = ~(square <= 0)
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)

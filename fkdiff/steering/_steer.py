@@ -40,16 +40,17 @@ def steer(
     """Draws from p_base · e^{strength · reward}, normalised, where p_base is what the solver (or the model) samples.
 
     `fkdiff.smc.rewarded(fkdiff.steering.chain(pred, solver), reward, …)`: the reward guides on the way, through an
-    estimate of its value at the end, and counts exactly at the end. The law is right at any number of steps, for every
-    potential, ramp, estimate and proposal, and Ẑ is unbiased. The reward need not be differentiable, and may be −∞.
+    estimate of its value at the end, and counts exactly at the end. That is right at any number of steps, for every
+    potential, ramp, estimate and proposal, and Ẑ is unbiased. How far p_base is from the model's law is the error of
+    the solver's chain: see `fkdiff.steering.chain`. The reward need not be differentiable, and may be −∞.
 
     Args:
         pred: The model. Or a masked denoiser of tokens, or a target of `fkdiff.discrete`: its solver is
             `fkdiff.discrete.unmask(order)`, its estimate log-mean-exp over completions ("clean": one, "draws": eight),
             and its grid `jnp.linspace(0, 1, L + 1)`. Or any `fkdiff.smc.Model` without a solver:
             `steer(target.feynman_kac(), reward=reward)`.
-        solver: A stochastic solver (`ddim(eta=1)`, `euler(noise=1)`, `exponential()`). Under a deterministic one
-            duplicates would never separate.
+        solver: A stochastic solver (`ancestral()`, `ddim(eta=1)`, `euler(noise=1)`, `exponential()`). Under a
+            deterministic one duplicates would never separate. None: `ancestral(reference=reference)`.
         reward: `reward(x) -> scalar` in nats for ONE example, any JAX function or pytree; several by
             `fkdiff.steering.combined`. A Python function of a whole batch, of any kind, by `fkdiff.steering.host`: then
             `fkdiff.drive` runs the model.
@@ -72,8 +73,8 @@ def steer(
     Raises:
         FkdiffError: The solver is deterministic, or the reward does not return one number.
 
-    Cost: the solver's evaluations, + 1 at the start; the reward is evaluated once per step. "twisted" adds one reverse
-    pass through the model per step; none when the value is learned.
+    Cost: the solver's evaluations and jvps, + those of one step at the start; the reward is evaluated once per step.
+    "twisted" adds one reverse pass through the model per step; none when the value is learned.
 
     Gradients: none through resampling; see `fkdiff.correctors.tilt` for rewards that are differentiable.
 

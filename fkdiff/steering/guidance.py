@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from fkdiff.core import Array, Key, PyTree, Transition
 from fkdiff.core.keys import Use, stream
-from fkdiff.solvers import State, arrive
+from fkdiff.solvers import State
 
 if TYPE_CHECKING:
     from fkdiff.steering._chain import Chain
@@ -54,8 +54,11 @@ class Guidance(eqx.Module):
         """A position at t_min, and log M − log M̃ of it."""
 
     @abc.abstractmethod
-    def look(self, key: Key, chain: Chain, x: Array, t: Array, memory: PyTree) -> tuple[State, PyTree, PyTree]:
-        """The state at a new position, log ψ there, and the hint for the next step. One evaluation."""
+    def look(self, key: Key | None, chain: Chain, x: Array, t: Array, memory: PyTree) -> tuple[State, PyTree, PyTree]:
+        """The state at a new position, log ψ there, and the hint for the next step. One evaluation, by `chain.arrive`.
+
+        Without a key the solver looks through the probe that it has, and draws of the end are those of a fixed key.
+        """
 
     @abc.abstractmethod
     def step(
@@ -84,8 +87,8 @@ class Unguided(Guidance):
     def start(self, key: Key, chain: Chain) -> tuple[Array, PyTree]:
         return chain.start(key), ()
 
-    def look(self, key: Key, chain: Chain, x: Array, t: Array, memory: PyTree) -> tuple[State, PyTree, PyTree]:
-        return arrive(chain.pred, x, t, memory), (), ()
+    def look(self, key: Key | None, chain: Chain, x: Array, t: Array, memory: PyTree) -> tuple[State, PyTree, PyTree]:
+        return chain.arrive(x, t, memory, key), (), ()
 
     def step(self, key, chain, particle, transition, t0, t1) -> tuple[Array, PyTree]:
         return transition.sample(stream(key, Use.NOISE)), ()
@@ -97,10 +100,10 @@ class Unguided(Guidance):
 def shifted(key: Key, transition: Transition, slope: Array) -> tuple[Array, Array]:
     """A draw x from M̃, and log M(x) − log M̃(x): a step of the solver, shifted along a slope.
 
-    The solver's step is M = N(mean, s² I). A shift by s² times a slope gives M̃ = N(mean + s² slope, s² I), and for
-    x = mean + s² slope + s ξ
+    The solver's step is M = N(mean, S), S = diag(s²). A shift by S times a slope gives M̃ = N(mean + S slope, S), and
+    for x = mean + S slope + s ξ
 
-        log M(x) − log M̃(x) = −½ s² |slope|² − s slope·ξ.
+        log M(x) − log M̃(x) = −½ |s slope|² − s slope·ξ.
 
     Any slope is exact. ∇ log of the optimal twist is the best one; where s = 0 the proposal is the solver's own.
 
@@ -114,4 +117,4 @@ def shifted(key: Key, transition: Transition, slope: Array) -> tuple[Array, Arra
     mean, scale = transition
     xi = jax.random.normal(key, mean.shape, mean.dtype)
     x = mean + scale**2 * slope + scale * xi
-    return x, -0.5 * scale**2 * jnp.sum(slope**2) - scale * jnp.sum(slope * xi)
+    return x, -0.5 * jnp.sum((scale * slope) ** 2) - jnp.sum(scale * slope * xi)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from fkdiff.core import Array, Key, PyTree, Transition, scalar_reward
 from fkdiff.core.keys import Use, stream
 from fkdiff.smc.combinators.values import ValueEstimate
-from fkdiff.solvers import State, arrive
+from fkdiff.solvers import State
 from fkdiff.steering.guidance import Guidance, Guided, shifted
 
 
@@ -51,14 +51,15 @@ class Twisted(Guidance):
         x = chain.start(key)
         return x, jnp.zeros((), x.dtype)
 
-    def look(self, key: Key, chain, x: Array, t: Array, memory: PyTree) -> tuple[State, Array, PyTree]:
+    def look(self, key: Key | None, chain, x: Array, t: Array, memory: PyTree) -> tuple[State, Array, PyTree]:
         if not self.estimate.looks:
-            return arrive(chain.pred, x, t, memory), self.estimate.at(x, t), ()
+            return chain.arrive(x, t, memory, key), self.estimate.at(x, t), ()
         num = self.estimate.count
+        draws = jax.random.key(0) if key is None else key
 
         def survey(z):
-            state = arrive(chain.pred, z, t, memory)
-            ends = chain.ends(key, state, t, num)
+            state = chain.arrive(z, t, memory, key)
+            ends = chain.ends(draws, state, t, num)
             rewards = self.scaled(ends) if num == 0 else self.estimate.combined(jax.vmap(self.scaled)(ends))
             return rewards, state
 

@@ -69,6 +69,15 @@ class Case(NamedTuple):
     facts: Any = None
 
 
+# What `engine.solver` names: solvers with noise, at their reverse SDE.
+SOLVERS: dict[str, Callable[[], Solver]] = {
+    "ancestral": lambda: fk.solvers.ancestral(),
+    "ddim": lambda: fk.solvers.ddim(eta=1.0),
+    "exponential": lambda: fk.solvers.exponential(),
+    "euler": lambda: fk.solvers.euler(noise=1.0),
+}
+
+
 def corrected(name: str, target: WeightedSDE, engine: Any, asked: int | None, formula: str, **facts: Any) -> Case:
     """A case whose law is a corrector's target; the baseline is its uncorrected heuristic."""
     model = target.feynman_kac(engine.step, engine.noise, engine.control)
@@ -93,7 +102,7 @@ def uncorrected(target: WeightedSDE) -> Baseline:
 
 def best_of(pred: fk.Predictor, solver: Solver, reward: Callable[[Array], Array], times: Array) -> Baseline:
     """The best of n plain draws, for as many draws as are taken from the weighted run and at all of its calls."""
-    per_draw = (len(times) - 1) * solver.evaluations
+    per_draw = (len(times) - 1) * (solver.evaluations + solver.jvps(pred.shape))
 
     def draw(key: Key, calls: int, num_particles: int, num_samples: int) -> tuple[Array, int]:
         n = max(1, calls * num_particles // (per_draw * num_samples))

@@ -12,12 +12,12 @@ from pydantic import Field
 
 import fkdiff as fk
 from fkdiff.errors import require
-from fkdiff.tasks.case import Baseline, Case, Setting
+from fkdiff.tasks.case import SOLVERS, Baseline, Case, Setting
 from fkdiff.tasks.examples import clouds
 from fkdiff.tasks.later import data, jax, jnp, keys, np
 from fkdiff.tasks.outcome import Outcome
 from fkdiff.tasks.tables import evidence, least_ess, number, paired
-from fkdiff.tasks.task import Label, Labels, Stepped, Task
+from fkdiff.tasks.task import Chained, Label, Labels, Task
 from fkdiff.train.files import load_numbers, read_regular
 from fkdiff.train.schema import Finite, Positive, Section
 
@@ -107,7 +107,7 @@ class Observed(NamedTuple):
 
 
 class Inverse(Task):
-    """The posterior of x given y = A x + noise ξ by `fkdiff.inverse`, ancestral steps guided towards y and weighted.
+    """The posterior of x given y = A x + noise ξ by `fkdiff.inverse`: guided steps of `engine.solver`, weighted.
 
     y comes from a file (`--observation FILE.npy`), or is made from held-out examples, which then judge the answer.
     """
@@ -119,7 +119,7 @@ class Inverse(Task):
     proposal: Guided = "adapted"
     baseline: Guided = "pigdm"  # run without weights, for comparison
     held_out: Labels = (0, 1, 2)  # which of them are observed; --observation takes their place
-    engine: ClassVar = Stepped
+    engine: ClassVar = Chained
     observes: ClassVar[bool] = True
     legend: ClassVar[str] = (
         "  misfit: root mean square of (A x − y)/noise; deviation: of the draws; RMSE: of their mean against the "
@@ -146,14 +146,15 @@ class Inverse(Task):
 
     def case(self, name: str, seen: Observed, setting: Setting, reference: tuple[Any, Any]) -> Case:
         """The posterior of one observation; `reference` holds the mean and the covariance of the data."""
-        pred, solver, y = setting.run.given(self.label), fk.solvers.ddim(eta=1.0), jnp.asarray(seen.y)
+        pred, y, solver = setting.run.given(self.label), jnp.asarray(seen.y), SOLVERS[setting.config.engine.solver]()
 
         def posterior(proposal: str) -> Any:
             return fk.inverse(pred, solver, seen.operator, y, self.noise, proposal=proposal, reference=reference)
 
         def draw(key: Any, calls: int, num_particles: int, num_samples: int) -> tuple[Any, int]:
             plain = fk.smc.unweighted(posterior(self.baseline))
-            return fk.check(fk.run_smc(key, plain, times, num_particles)).particles, 2 * len(times)
+            out = fk.check(fk.run_smc(key, plain, times, num_particles))
+            return out.particles, int(out.info.evaluations) + int(out.info.jvps)
 
         given = "" if self.label is None else f"|{self.label}"
         formula = f"q(x{given}) N(y; A x, {self.noise:g}²), A: {self.operator.kind}"

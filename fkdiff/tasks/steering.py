@@ -7,15 +7,15 @@ from typing import Any, ClassVar, Literal
 from pydantic import model_validator
 
 import fkdiff as fk
-from fkdiff.tasks.case import Case, Setting, best_of
+from fkdiff.tasks.case import SOLVERS, Case, Setting, best_of
 from fkdiff.tasks.rewards import RAMPS, RewardedTask, drawn
-from fkdiff.tasks.task import Stepped
+from fkdiff.tasks.task import Chained
 
 
 class Steering(RewardedTask):
-    """q(x | label) e^{r(x)} by `fkdiff.steer`: ancestral steps, the reward a black box on the way.
+    """q(x | label) e^{r(x)} by `fkdiff.steer`: steps of `engine.solver`, the reward a black box on the way.
 
-    The law is that of the sampler's own steps, at any number of them.
+    q is what those steps sample, at any number of them.
     """
 
     kind: Literal["steering"] = "steering"
@@ -23,7 +23,7 @@ class Steering(RewardedTask):
     intermediate: Literal["clean", "draws"] = "clean"  # the reward on the way: at the clean estimate, or over draws
     proposal: Literal["base", "twisted"] = "base"
     ramp: Literal["linear", "quadratic", "snr", "adaptive"] = "linear"  # of the reward on the way
-    engine: ClassVar = Stepped
+    engine: ClassVar = Chained
 
     @model_validator(mode="after")
     def _agree(self) -> Steering:
@@ -36,7 +36,7 @@ class Steering(RewardedTask):
 
     def cases(self, setting: Setting) -> list[Case]:
         reward, facts = self.built(setting)
-        pred, solver = setting.run.given(self.label), fk.solvers.ddim(eta=1.0)
+        pred, solver = setting.run.given(self.label), SOLVERS[setting.config.engine.solver]()
         model = fk.steer(
             pred,
             solver,
@@ -52,4 +52,5 @@ class Steering(RewardedTask):
 
     def plain(self, key: Any, setting: Setting) -> Any:
         """By the steps that are weighted, whose law is meant."""
-        return drawn(key, setting, self.label, fk.solvers.ddim(eta=1.0), setting.config.engine.num_steps)
+        engine = setting.config.engine
+        return drawn(key, setting, self.label, SOLVERS[engine.solver](), engine.num_steps)

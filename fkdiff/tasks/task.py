@@ -39,6 +39,12 @@ class Stepped(Engine):
     num_steps: Annotated[int, Field(ge=1, le=10**5)] = 32
 
 
+class Chained(Stepped):
+    """The particles, and the solver whose steps they take: the law is that of its chain; see `fkdiff.solvers`."""
+
+    solver: Literal["ancestral", "ddim", "exponential", "euler"] = "ancestral"
+
+
 class Corrected(Stepped):
     """The particles, and how a corrector moves them; see `WeightedSDE.feynman_kac`."""
 

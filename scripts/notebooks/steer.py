@@ -26,11 +26,12 @@ tilted = fk.correctors.tilt(pred, reward)
 flow = fk.check(fk.run_smc(jax.random.key(0), tilted.feynman_kac(), fk.grid(32, path), num_particles=4096))
 
 # %% [markdown]
-# Without: particles of the ancestral sampler, weighted by the reward of their clean estimates.
+# Without: particles that take ancestral steps, weighted by the reward of their clean estimates. The answer is exact
+# for the law of the steps, whose log Z at 32 of them is off by 0.001 from the model's.
 
 # %%
-steered = fk.steer(pred, fk.solvers.ddim(eta=1.0), reward)
-chain = fk.check(fk.run_smc(jax.random.key(1), steered, fk.grid(128, path), num_particles=4096))
+steered = fk.steer(pred, reward=reward)
+chain = fk.check(fk.run_smc(jax.random.key(1), steered, fk.grid(32, path), num_particles=4096))
 
 # %%
 for name, out in {"tilt": flow, "steer": chain}.items():
@@ -43,11 +44,11 @@ for name, out in {"tilt": flow, "steer": chain}.items():
 # A reward with no gradient at all: only the right half line. The chain still lands on the right law.
 
 # %%
-half = fk.steer(pred, fk.solvers.ddim(eta=1.0), lambda x: jnp.where(x[0] > 0, 3.0, 0.0))
-out = fk.check(fk.run_smc(jax.random.key(2), half, fk.grid(128, path), num_particles=4096))
+half = fk.steer(pred, reward=lambda x: jnp.where(x[0] > 0, 3.0, 0.0))
+out = fk.check(fk.run_smc(jax.random.key(2), half, fk.grid(32, path), num_particles=4096))
 left = 0.3 * 0.99997 + 0.7 * 0.0304  # P(x < 0) of the mixture
 right = 1 - left
 exact = right * np.exp(3.0) / (right * np.exp(3.0) + left)
 found = fk.expectation(out, lambda x: x[0] > 0)
 print(f"P(x > 0): {float(found.value):.4f} ± {float(found.standard_error):.4f}, exact {exact:.4f}")
-assert abs(float(found.value) - exact) <= 6 * float(found.standard_error) + 0.01
+assert abs(float(found.value) - exact) <= 6 * float(found.standard_error) + 0.002

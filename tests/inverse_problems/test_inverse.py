@@ -113,6 +113,13 @@ def test_a_likelihood_that_is_never_settled_is_seen(monkeypatch):
     jax.clear_caches()
 
 
+EXACT = [
+    lambda reference: fk.solvers.exponential(1.0, reference),
+    lambda reference: fk.solvers.ancestral("reference", reference),
+    lambda reference: fk.solvers.ancestral("reference", (reference[0], jnp.full(5, reference[1]))),
+]
+
+
 # Zero variance ---------------------------------------------------------------------------------------------
 
 
@@ -121,11 +128,12 @@ def test_a_likelihood_that_is_never_settled_is_seen(monkeypatch):
 @pytest.mark.parametrize(
     "name", ["linear", *(pytest.param(p, marks=pytest.mark.slow) for p in ("cosine", "variance_exploding"))]
 )
-def test_adapted_weights_never_move_where_the_reference_is_the_data(name):
-    """Data N(m, ς² I), whose reverse chain the exponential solver follows exactly: not one weight differs, and the
-    evidence is its closed form to rounding, from four particles in three steps."""
+@pytest.mark.parametrize("make", EXACT, ids=["exponential", "ancestral", "ancestral, each"])
+def test_adapted_weights_never_move_where_the_reference_is_the_data(name, make):
+    """Data N(m, ς² I), whose reverse chain these solvers follow exactly: not one weight differs, and the evidence is
+    its closed form to rounding, from four particles in three steps."""
     path, reference = getattr(fk.paths, name)(), (0.4, 0.7)
-    solver, problem = fk.solvers.exponential(1.0, reference), Linear(5, 3, 0.2)
+    solver, problem = make(reference), Linear(5, 3, 0.2)
     problem.mean, problem.covariance = np.full(5, 0.4), 0.7 * np.eye(5)
     grid = fk.grid(3, path)
     model = fk.inverse(

@@ -5,8 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.solvers import arrive
-
 LONGEST = 2048
 
 
@@ -20,7 +18,7 @@ def walk(pred, solver, times, positions):
 def _walk(pred, solver, times, num_steps, positions):
     def one(x):
         def body(k, carry):
-            state = arrive(pred, carry[0], times[k], carry[1])
+            state = solver.arrive(pred, carry[0], times[k], carry[1])
             transition, moved = solver.step(pred, state, times[k], times[k + 1])
             return transition.mean, moved.memory
 

@@ -10,7 +10,6 @@ import fkdiff.paths as paths
 from fkdiff import solvers
 from fkdiff.errors import FkdiffError
 from fkdiff.prediction import Parameterization
-from fkdiff.solvers import arrive
 from fkdiff.targets import gaussian_mixture
 
 # name -> (constructor from a noise level, a noise level or None if deterministic)
@@ -25,6 +24,10 @@ ROWS = {
     "dpmpp_2m": (lambda noise: solvers.dpmpp_2m(), 0.0),
     "exponential, noise": (solvers.exponential, 0.7),
     "exponential": (solvers.exponential, 0.0),
+    "ancestral, auto": (lambda noise: solvers.ancestral(), 1.0),
+    "ancestral": (lambda noise: solvers.ancestral("model"), 1.0),
+    "ancestral, diagonal": (lambda noise: solvers.ancestral("diagonal"), 1.0),
+    "ancestral, reference": (lambda noise: solvers.ancestral("reference", (0.3, 2.0)), 1.0),
 }
 rows = pytest.mark.parametrize("name", ROWS)
 
@@ -41,11 +44,12 @@ def mixture(path, means=((-2.0, 0.4), (1.5, -1.0))):
 
 def two_steps(key, pred, solver, x, times):
     """Two steps with their states, as a driver takes them."""
-    state = solver.init(pred, x, times[0])
+    state = solver.init(pred, x, times[0], key)
     scales = []
     for k in range(2):
         transition, state = solver.step(pred, state, times[k], times[k + 1])
-        state = arrive(pred, transition.sample(jax.random.fold_in(key, k)), times[k + 1], state.memory)
+        step_key = jax.random.fold_in(key, k)
+        state = solver.arrive(pred, transition.sample(step_key), times[k + 1], state.memory, step_key)
         scales.append(transition.scale)
     return state.x, jnp.stack(scales)
 
@@ -80,7 +84,7 @@ def test_one_trace_one_law_for_key_position_grid_and_noise(name):
 
 
 @pytest.mark.parametrize("path_name", ["variance_preserving", "linear", "variance_exploding"])
-@pytest.mark.parametrize("name", [name for name, (_, noise) in ROWS.items() if noise == 0])
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row[1] in (0, 1)])
 def test_gradients_are_finite_at_both_ends(name, path_name):
     """In position, both times, parameters and noise level, over the first and the last step of a grid."""
     path = getattr(paths, path_name)()
@@ -93,8 +97,8 @@ def test_gradients_are_finite_at_both_ends(name, path_name):
     def total(x, t0, t1, params, noise):
         pred, solver = form.predictor(apply, params, (2,)), ROWS[name][0](noise)
         transition, state = solver.step(pred, solver.init(pred, x, t0), t0, t1)
-        state = arrive(pred, transition.mean, t1, state.memory)
-        return state.x.sum() + transition.scale + state.prediction.clean.sum()
+        state = solver.arrive(pred, transition.mean, t1, state.memory)
+        return state.x.sum() + transition.scale.sum() + state.prediction.clean.sum()
 
     over_ends = jax.vmap(jax.value_and_grad(total, (0, 1, 2, 3, 4)), (None, 0, 0, None, None))
     both = jax.jit(jax.vmap(over_ends, (None, None, None, None, 0)))
@@ -104,7 +108,9 @@ def test_gradients_are_finite_at_both_ends(name, path_name):
         assert np.all(np.isfinite(leaf))
 
 
-@pytest.mark.parametrize("name", ["euler, noise", "heun, noise", "ddim, eta", "dpmpp_2m", "exponential, noise"])
+@pytest.mark.parametrize(
+    "name", ["euler, noise", "heun, noise", "ddim, eta", "dpmpp_2m", "exponential, noise", "ancestral"]
+)
 def test_vmap_equals_loop(name):
     solver, _ = build(name)
     pred = mixture(paths.linear())
@@ -129,18 +135,20 @@ def test_shape_and_dtype_are_kept_and_calls_are_counted(name, shape):
     pred = Parameterization(paths.linear(), "clean").predictor(apply, None, shape)
 
     def step(x):
-        state = solver.init(pred, x, 0.3)
+        state = solver.init(pred, x, 0.3, jax.random.key(0))
         assert len(calls) == 1
         transition, moved = solver.step(pred, state, 0.3, 0.4)
         assert moved.x is state.x  # `step` proposes; only `arrive` moves
         assert moved.prediction is state.prediction
-        arrive(pred, transition.mean, 0.4, moved.memory)
+        arrived = solver.arrive(pred, transition.mean, 0.4, moved.memory, jax.random.key(1))
+        shapes = [jax.tree.map(jnp.shape, s.memory) for s in (state, moved, arrived)]
+        assert shapes == [jax.tree.map(jnp.shape, solver.memory(x))] * 3  # a scan carries it
         return transition
 
     transition = jax.eval_shape(step, jnp.ones(shape))
     assert len(calls) == 1 + solver.evaluations
     assert transition.mean.shape == shape
-    assert transition.scale.shape == ()
+    assert transition.scale.shape == (shape if "diagonal" in name else ())
     assert transition.mean.dtype == transition.scale.dtype == jnp.float32
     with jax.enable_x64(True):
         calls.clear()
@@ -159,6 +167,8 @@ def test_shape_and_dtype_are_kept_and_calls_are_counted(name, shape):
         (lambda: solvers.ddim(-0.1), "eta=-0.1"),
         (lambda: solvers.exponential(1.0, 2.0), "reference=2.0"),
         (lambda: solvers.exponential(1.0, (0.0, -1.0)), "reference variance=-1"),
+        (lambda: solvers.ancestral("models"), 'did you mean "model"'),
+        (lambda: solvers.ancestral("reference", (0.0, -1.0)), "reference variance=-1"),
     ],
 )
 def test_impossible_numbers_are_refused(make, words):

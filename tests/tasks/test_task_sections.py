@@ -16,15 +16,17 @@ ENGINE = {
     "step": "euler",
     "noise": 1.0,
     "control": "none",
+    "solver": "ddim",
 }
+CORRECTED = set(ENGINE) - {"solver"}
 POPULATION = {"num_particles", "resample_threshold", "num_populations"}
 READ = {
-    "guidance": set(ENGINE),
-    "anneal": set(ENGINE),
-    "product": set(ENGINE),
-    "reward": set(ENGINE),
-    "steering": POPULATION | {"num_steps"},
-    "inverse": POPULATION | {"num_steps"},
+    "guidance": CORRECTED,
+    "anneal": CORRECTED,
+    "product": CORRECTED,
+    "reward": CORRECTED,
+    "steering": POPULATION | {"num_steps", "solver"},
+    "inverse": POPULATION | {"num_steps", "solver"},
     "text": POPULATION,
 }
 SECTIONS = {
