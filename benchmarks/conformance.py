@@ -307,7 +307,7 @@ def cell(source: Source, combinator: str, num_particles: int = 1024, populations
     reward, build = COMBINATORS[combinator]
     model = build(source)
     rule = None if model.resampler is not None else RULE
-    many = fk.replicate(KEY, populations, model, source.grid, num_particles, resample=rule)
+    many = fk.replicate(KEY, populations, model, source.grid, num_particles, resample=rule, safety=False)
     log_z, means = truth(source, reward)
     estimate = many.expectation(observe)
     found = np.append(float(many.evidence.value), np.asarray(estimate.value))
@@ -339,8 +339,9 @@ def drivers(model, grid, num_particles: int = 96, chunks: bool = True) -> dict[s
     """Every driver against `run_smc`; functions of a whole population cannot be given it in chunks."""
     rule = None if model.resampler is not None else RULE
     options = {"num_particles": num_particles, "resample": rule, "collect": lambda x, w, t: w}
-    here = fk.run_smc(KEY, model, grid, **options)
     driven = fk.drive(KEY, model, grid, show=False, **options)
+    options["safety"] = False  # drive makes no runs beside its own
+    here = fk.run_smc(KEY, model, grid, **options)
     many = fk.replicate(KEY, 2, model, grid, **options)
     each = smc.run_each(KEY, lambda c: model, jnp.zeros(2), grid, **options)
     row = fk.run_smc(jax.random.fold_in(KEY, 1), model, grid, **options)

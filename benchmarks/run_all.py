@@ -18,6 +18,7 @@ NAMES = (
     "modes",
     "unseen",
     "coverage",
+    "honesty",
     "learned",
     "steering",
     "chain_law",

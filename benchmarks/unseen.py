@@ -41,7 +41,7 @@ def main() -> None:
             found = []
             for seed in range(seeds):
                 key_run, key_pilot, key_draws, key_probe = jax.random.split(jax.random.key(seed), 4)
-                out = fk.run_smc(key_run, model, grid, count)
+                out = fk.run_smc(key_run, model, grid, count, safety=False)
                 frozen = fk.smc.freeze(key_pilot, model, grid, PILOT)
                 seen = fk.correctors.witness(key_probe, frozen, out, law.sample(key_draws, WITNESSES))
                 errors = measure(out, mixture, masses, log_z, path)

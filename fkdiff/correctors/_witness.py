@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from fkdiff.core import Array, Key, chunked_vmap, expect, number, one_key, require
+from fkdiff.core import Array, Key, expect, number, one_key, require
 from fkdiff.core.keys import Use, stream
+from fkdiff.correctors.partition import pulled_back
 from fkdiff.correctors.population import Corrector
-from fkdiff.correctors.steps import STEPS
 from fkdiff.smc import SMCResult, freeze
 
 MISSED = 0.05  # a share of the target worth a doubt
@@ -97,17 +96,4 @@ def witness(key: Key, model: Corrector, out: SMCResult, points: Array) -> Witnes
     return Witnesses(points, starts, log_weights - out.log_normalizer, out.log_weights.shape[0])
 
 
-@eqx.filter_jit
-def _backwards(key: Key, model: Corrector, grid: Array, points: Array) -> tuple[Array, Array]:
-    """Starts and ℓ, constants included."""
-    equal = jnp.zeros(points.shape[0], points.dtype)
-
-    def back(x, interval):
-        number, t1, t0 = interval
-        moved = STEPS[model.step](model, jax.random.fold_in(key, number), x, equal, t1, t0)
-        return moved.x, model.growth(t0, t1) - moved.increments
-
-    steps = jnp.arange(grid.shape[0] - 1)
-    starts, gathered = jax.lax.scan(back, points, (steps, grid[:0:-1], grid[-2::-1]))
-    first = chunked_vmap(lambda x: model.start_weight(x, grid[0]), model.chunk)(starts)
-    return starts, first + model.start_constant(grid[0]) + jnp.sum(gathered, axis=0)
+_backwards = eqx.filter_jit(pulled_back)

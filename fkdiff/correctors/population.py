@@ -29,6 +29,7 @@ from fkdiff.core import (
 )
 from fkdiff.core.keys import Use, stream
 from fkdiff.correctors import reference as gaussian
+from fkdiff.correctors import safety
 from fkdiff.correctors import tilts as tilting
 from fkdiff.correctors.control import Schedule, living_shares, solve
 from fkdiff.correctors.exponents import check_exponents, lowest_precision, shared
@@ -57,6 +58,7 @@ class Corrector(Model):
         refresh_moves: Langevin moves after a resampling.
         chunk: Particles per model call.
         vetted: Whether the exponents were known, and found normalisable, when this was built.
+        carries: Whether moves report increments of log q_i, for `partition`.
         schedule: A control fixed in advance (see `freeze`); None fits one over the population at every stage.
     """
 
@@ -70,6 +72,7 @@ class Corrector(Model):
     refresh_moves: int = eqx.field(static=True)
     chunk: int | None = eqx.field(static=True)
     vetted: bool = eqx.field(static=True)
+    carries: bool = eqx.field(static=True, default=False)
     schedule: Schedule | None = None
 
     @classmethod
@@ -198,10 +201,19 @@ class Corrector(Model):
     def move(self, key: Key, particles: Array, log_weights: Array, t0: Array, t1: Array):
         """One controlled step from t0 to t1."""
         moved = STEPS[self.step](self, key, particles, log_weights, t0, t1)
-        evaluations, jvps = self._cost_per_stage()
+        evaluations, jvps = self.stage_cost()
         stages = STAGES[self.step]
-        info = MoveInfo(self.growth(t0, t1), moved.residual, stages * evaluations, stages * jvps, self._status(t1))
-        return moved.x, moved.increments, info
+        report = moved.densities if self.carries else None
+        cost = stages * evaluations, stages * jvps
+        info = MoveInfo(self.growth(t0, t1), moved.residual, *cost, self._status(t1), report)
+        # E e^{noise} is e^{½ variance}: without it every weight would be too large on average.
+        return moved.x, moved.increments - 0.5 * moved.noise, info
+
+    def safe_run(self, key, grid, num_particles, resample, collect, on_nan, checkpoint):
+        """The run whose control comes from a pilot, beside plain draws and a run of half the steps; see `safety`."""
+        if not safety.measurable(self, num_particles, grid.shape[0] - 1):
+            return None
+        return safety.run(self, key, grid, num_particles, resample, collect, on_nan, checkpoint)
 
     def refresh(self, key: Key, particles: Array, t: Array) -> Array:
         """Langevin moves that leave p̃_t invariant; none when the noise separates duplicates by itself."""
@@ -247,7 +259,7 @@ class Corrector(Model):
             return None
         free = dataclasses.replace(self, schedule=None)
         field = free.fields(key, particles, log_weights, t)
-        return solve(field.rate, field.columns, log_weights).theta, free.centre(particles, log_weights)
+        return solve(field.rate, field.columns, log_weights, field.noise).theta, free.centre(particles, log_weights)
 
     def frozen(self, pilot: Pilot) -> Corrector:
         """The control of the pilot, as a function of time."""
@@ -255,7 +267,7 @@ class Corrector(Model):
             return self
         return dataclasses.replace(self, schedule=Schedule(pilot.times, *pilot.records))
 
-    def _cost_per_stage(self) -> tuple[int, int]:
+    def stage_cost(self) -> tuple[int, int]:
         """Model calls and Jacobian products of one stage: divergences by jvp, clean rewards by one reverse pass.
 
         The curvature of a clean reward is a jvp of that reverse pass, and counts as two more products.

@@ -31,12 +31,16 @@ class Local(NamedTuple):
         velocities: v_i, (F, *shape).
         scores: s_i, (F, *shape).
         divergences: ∇·s_i, (F,): exact, or one unbiased probe; zeros where not asked for.
+        images: J_i z of that probe, (F, *shape); None where no divergence is a probe's.
+        still: −∇·v_i − v_i·s_i, (F,), with these divergences.
         tilt: r, ∇r, ∂_t r, ∇²r.
     """
 
     velocities: Array
     scores: Array
     divergences: Array
+    images: Array | None
+    still: Array
     tilt: tilting.TiltDerivatives
 
 
@@ -51,6 +55,9 @@ class Field(NamedTuple):
         tilt_rate: ∂_t r + u·∇r, part of `rate`.
         basis: φ_j, (J, *shape).
         columns: A_j = ∇·φ_j + φ_j·∇log p̃, (J,).
+        noise: An unbiased estimate of the covariance of the columns' probe, (J, J); None where they are exact.
+        scores: s_i, (F, *shape).
+        still: −∇·v_i − v_i·s_i, (F,): along dx/dt = u, log q_i grows at this rate plus u·s_i.
     """
 
     velocity: Array
@@ -60,13 +67,36 @@ class Field(NamedTuple):
     tilt_rate: Array
     basis: Array
     columns: Array
+    noise: Array | None
+    scores: Array
+    still: Array
 
 
 def probes(key: Key | None, shape: tuple[int, ...], dtype, exact: bool) -> Array:
-    """Directions (P, *shape) with Σ p pᵀ unbiased for the identity: the basis, or one Rademacher vector."""
+    """Directions (P, *shape) with Σ p pᵀ unbiased for the identity: the basis, or one uniform on |z|² = d.
+
+    On the sphere the noise of z·Jz can be estimated from the one product Jz; see `probe_noise`.
+    """
     if exact or key is None:
         return jnp.eye(math.prod(shape), dtype=dtype).reshape(-1, *shape)
-    return jax.random.rademacher(key, (1, *shape), dtype)
+    z = jax.random.normal(key, (1, *shape), dtype)
+    return z * jnp.sqrt(math.prod(shape) / jnp.sum(z**2))
+
+
+def probe_noise(images: Array, values: Array) -> Array:
+    """Cov[z·J_j z, z·J_k z] without bias, (J, J), for symmetric J and z uniform on |z|² = d.
+
+    E[(z·Jz)(z·Kz)] = d/(d + 2) (tr J tr K + 2 tr JK) and E[Jz·Kz] = tr JK, so that the covariance,
+    2/(d + 2) (d tr JK − tr J tr K), is the mean of 2 (Jz·Kz − (z·Jz)(z·Kz)/d). For J that are not symmetric, as of a
+    network that is not a gradient, it errs upwards.
+
+    Args:
+        images: J_j z, (J, *shape).
+        values: z·J_j z, (J,).
+    """
+    flat = images.reshape(images.shape[0], -1)
+    size = flat.shape[1]
+    return 2 * (flat @ flat.T - jnp.outer(values, values) / size)
 
 
 def local(target, x: Array, t: Array, key: Key | None, control: str, exact: bool) -> Local:
@@ -83,7 +113,8 @@ def local(target, x: Array, t: Array, key: Key | None, control: str, exact: bool
     """
     score_control, reward_control = control.startswith("score"), control == "score+reward"
     directions = probes(key, x.shape, x.dtype, exact) if score_control else None
-    velocities, scores, divergences = [], [], []
+    probed = score_control and not (exact or key is None)
+    velocities, scores, divergences, images = [], [], [], []
     for _, pred in target.factors:
 
         def field(z, pred=pred):
@@ -98,17 +129,26 @@ def local(target, x: Array, t: Array, key: Key | None, control: str, exact: bool
                 lambda p, field=field: jax.jvp(field, (x,), (p,), has_aux=True), out_axes=(None, 0, None)
             )(directions)
             divergence = jnp.sum(curved * directions)
+            images.append(curved[0])
         velocities.append(velocity)
         scores.append(score)
         divergences.append(divergence)
     curvature = directions if reward_control and target.tilts else None
     tilt = tilting.derivatives(target, x, t, curvature) if target.tilts else _no_tilt(x)
-    return Local(jnp.stack(velocities), jnp.stack(scores), jnp.stack(divergences), tilt)
+    velocities, scores, divergences = jnp.stack(velocities), jnp.stack(scores), jnp.stack(divergences)
+    still = -jax.vmap(dot)(velocities, scores) - own_divergences(target, divergences, x, t)
+    return Local(velocities, scores, divergences, jnp.stack(images) if probed else None, still, tilt)
+
+
+def own_divergences(target, divergences: Array, x: Array, t: Array) -> Array:
+    """∇·v_i = c_i d + κ_i ∇·s_i, (F,)."""
+    turns = jnp.stack([path.contraction(t) for path in target.paths])
+    return turns * x.size + jnp.stack([path.kappa(t) for path in target.paths]) * divergences
 
 
 def _no_tilt(x: Array) -> tilting.TiltDerivatives:
-    zero = jnp.zeros((), x.dtype)
-    return tilting.TiltDerivatives(zero, jnp.zeros_like(x), zero, zero)
+    zero, still = jnp.zeros((), x.dtype), jnp.zeros_like(x)
+    return tilting.TiltDerivatives(zero, still, zero, zero, still)
 
 
 def dot(a: Array, b: Array) -> Array:
@@ -140,7 +180,18 @@ def assemble(target, here: Local, gauge: Gauge, x: Array, centre: Array, control
     rate = jnp.sum(betas * gaps) + tilt_rate
     basis, divergences = control_basis(target, here, x, centre, control)
     columns = divergences + jax.vmap(lambda phi: dot(phi, score))(basis)
-    return Field(velocity, score, rate, here.tilt.gradient, tilt_rate, basis, columns)
+    noise = columns_noise(here, divergences)
+    return Field(velocity, score, rate, here.tilt.gradient, tilt_rate, basis, columns, noise, here.scores, here.still)
+
+
+def columns_noise(here: Local, divergences: Array) -> Array | None:
+    """The covariance of the columns' probe, (J, J): zeros for the affine ones, whose divergences are known."""
+    if here.images is None:
+        return None
+    images, count = here.images, divergences.shape[0]
+    if count > 2 + images.shape[0]:
+        images = jnp.concatenate([images, here.tilt.image[None]])
+    return jnp.zeros((count, count), divergences.dtype).at[2:, 2:].set(probe_noise(images, divergences[2:]))
 
 
 def control_basis(target, here: Local, x: Array, centre: Array, control: str) -> tuple[Array, Array]:

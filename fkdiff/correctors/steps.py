@@ -17,34 +17,78 @@ import jax.numpy as jnp
 from fkdiff.core import Array, Key, particle_keys
 from fkdiff.core.keys import Use, stream
 from fkdiff.correctors import control
-from fkdiff.correctors.rate import Field
+from fkdiff.correctors.rate import Field, dot
+
+
+class Densities(NamedTuple):
+    """log q_i, (N, F), carried along by the probes' divergences, and the variance that these give to it, (N, F)."""
+
+    value: Array
+    noise: Array
 
 
 class Moved(NamedTuple):
-    """Particles after a step, the increments of their log-weights, and sd_w(g + Aθ) Δt."""
+    """What a step changes.
+
+    Attributes:
+        x: Particles after it, (N, *shape).
+        increments: Of their log-weights, as the probes had it, (N,).
+        residual: sd_w(g + Aθ) Δt.
+        noise: The variance that probes gave to the increments, (N,).
+        densities: Increments of log q_i along the particles, (N, F), and of their variance by probes; right for a
+            deterministic flow with score control.
+    """
 
     x: Array
     increments: Array
     residual: Array
+    noise: Array
+    densities: Densities
 
 
 class Stage(NamedTuple):
-    """The controlled flow at one stage: u + Σ θ_j φ_j (N, *shape), ∇log p̃, g + Aθ (N,), its spread."""
+    """The controlled flow at one stage.
+
+    Attributes:
+        velocity: u + Σ θ_j φ_j, (N, *shape).
+        score: ∇log p̃, (N, *shape).
+        rates: g + Aθ, (N,).
+        spread: sd_w(g + Aθ).
+        noise: Of the rates, by probes, (N,).
+        densities: Rates of log q_i along the velocity, (N, F), and their noise.
+    """
 
     velocity: Array
     score: Array
     rates: Array
     spread: Array
+    noise: Array
+    densities: Densities
 
 
 def controlled(corrector, field: Field, log_weights: Array, t: Array) -> Stage:
     """Solves for θ over the population, or reads it off a schedule, and applies it."""
     if corrector.schedule is None:
-        fit = control.solve(field.rate, field.columns, log_weights)
+        fit = control.solve(field.rate, field.columns, log_weights, field.noise)
     else:
-        fit = control.apply(corrector.schedule.at(t)[0], field.rate, field.columns, log_weights)
-    push = jnp.einsum("nj...,j->n...", field.basis, fit.theta)
-    return Stage(field.velocity + push, field.score, fit.rates, fit.spread)
+        fit = control.apply(corrector.schedule.at(t)[0], field.rate, field.columns, log_weights, field.noise)
+    velocity = field.velocity + jnp.einsum("nj...,j->n...", field.basis, fit.theta)
+    carried = field.still + jax.vmap(lambda u, scores: jax.vmap(lambda s: dot(u, s))(scores))(velocity, field.scores)
+    kappas = jnp.stack([path.kappa(t) for path in corrector.target.paths])
+    noise = jnp.zeros_like(carried)
+    if field.noise is not None:
+        of_scores = jnp.diagonal(field.noise, axis1=1, axis2=2)[:, 2 : 2 + kappas.shape[0]]
+        noise = kappas[None, :] ** 2 * of_scores
+    return Stage(velocity, field.score, fit.rates, fit.spread, fit.noise, Densities(carried, noise))
+
+
+def _gathered(x: Array, weighted: list[tuple[Array, Stage]]) -> Moved:
+    """A step whose stages count with the given lengths of time; the probes of its stages are independent."""
+    totals = [
+        (h * s.rates, h * s.spread, h**2 * s.noise, Densities(h * s.densities.value, h**2 * s.densities.noise))
+        for h, s in weighted
+    ]
+    return Moved(x, *jax.tree.map(lambda *parts: sum(parts), *totals))
 
 
 def _kicks(corrector, key: Key, x: Array, integral: Array) -> Array:
@@ -67,7 +111,7 @@ def euler(corrector, key: Key, x: Array, log_weights: Array, t0: Array, t1: Arra
     h, kappa = t1 - t0, corrector.target.kappa(t0)
     stage = controlled(corrector, corrector.fields(stream(key, Use.PROBE), x, log_weights, t0), log_weights, t0)
     moved = x + h * _drift(corrector, stage, kappa) + _kicks(corrector, key, x, kappa * h)
-    return Moved(moved, h * stage.rates, h * stage.spread)
+    return _gathered(moved, [(h, stage)])
 
 
 def heun(corrector, key: Key, x: Array, log_weights: Array, t0: Array, t1: Array) -> Moved:
@@ -81,22 +125,21 @@ def heun(corrector, key: Key, x: Array, log_weights: Array, t0: Array, t1: Array
     ahead, ahead_weights = x + h * drift + kick, log_weights + h * first.rates
     second = controlled(corrector, corrector.fields(key1, ahead, ahead_weights, t1), ahead_weights, t1)
     moved = x + 0.5 * h * (drift + _drift(corrector, second, kappa1)) + kick
-    return Moved(moved, 0.5 * h * (first.rates + second.rates), 0.5 * h * (first.spread + second.spread))
+    return _gathered(moved, [(0.5 * h, first), (0.5 * h, second)])
 
 
 def rk4(corrector, key: Key, x: Array, log_weights: Array, t0: Array, t1: Array) -> Moved:
     """The classical Runge–Kutta step, ν = 0. Order 4 with exact divergences; four stages."""
     h = t1 - t0
     keys = jax.random.split(stream(key, Use.PROBE), 4)
-    total = Moved(jnp.zeros_like(x), jnp.zeros_like(log_weights), jnp.zeros((), x.dtype))
-    slope, rates = jnp.zeros_like(x), jnp.zeros_like(log_weights)
+    shift, slope, rates, weighted = jnp.zeros_like(x), jnp.zeros_like(x), jnp.zeros_like(log_weights), []
     for i, (node, weight) in enumerate(((0.0, 1 / 6), (0.5, 1 / 3), (0.5, 1 / 3), (1.0, 1 / 6))):
         at, at_weights = x + node * h * slope, log_weights + node * h * rates
         now = t0 + node * h
         stage = controlled(corrector, corrector.fields(keys[i], at, at_weights, now), at_weights, now)
         slope, rates = stage.velocity, stage.rates
-        total = jax.tree.map(lambda s, v: s + weight * h * v, total, Moved(slope, rates, stage.spread))  # noqa: B023
-    return Moved(x + total.x, total.increments, total.residual)
+        shift, weighted = shift + weight * h * slope, [*weighted, (weight * h, stage)]
+    return _gathered(x + shift, weighted)
 
 
 def exponential(corrector, key: Key, x: Array, log_weights: Array, t0: Array, t1: Array) -> Moved:
@@ -130,7 +173,7 @@ def exponential(corrector, key: Key, x: Array, log_weights: Array, t0: Array, t1
     keys = particle_keys(stream(key, Use.NOISE), x.shape[0])
     xi = jax.vmap(lambda k: jax.random.normal(k, x.shape[1:], x.dtype))(keys)
     y1 = y1 + jnp.sqrt(2 * nu * noise_gain) * xi
-    return Moved(shift1 + scale1 * y1, h * stage.rates, h * stage.spread)
+    return _gathered(shift1 + scale1 * y1, [(h, stage)])
 
 
 def phi(a: Array, clock: Array) -> Array:

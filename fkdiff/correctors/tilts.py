@@ -40,12 +40,13 @@ class Tilt(eqx.Module):
 
 
 class TiltDerivatives(NamedTuple):
-    """r_t, ∇r, ∂_t r and, where asked for, a one-probe estimate of ∇²r (exact over a basis of probes)."""
+    """r_t, ∇r, ∂_t r and, where asked for, the sum of pᵀ∇²r p over probes p, and ∇²r p of the first."""
 
     value: Array
     gradient: Array
     rate: Array
     laplacian: Array
+    image: Array
 
 
 def value(target, x: Array, t: Array) -> Array:
@@ -80,11 +81,11 @@ def derivatives(target, x: Array, t: Array, probes: Array | None) -> TiltDerivat
 
     if probes is None:
         dx, (total, dt) = gradient(x)
-        return TiltDerivatives(total, dx, dt, jnp.zeros((), x.dtype))
+        return TiltDerivatives(total, dx, dt, jnp.zeros((), x.dtype), jnp.zeros_like(x))
     dx, curved, (total, dt) = jax.vmap(lambda p: jax.jvp(gradient, (x,), (p,), has_aux=True), out_axes=(None, 0, None))(
         probes
     )
-    return TiltDerivatives(total, dx, dt, jnp.sum(curved * probes))
+    return TiltDerivatives(total, dx, dt, jnp.sum(curved * probes), curved[0])
 
 
 def checked_tilt(reward: Callable, shape: tuple[int, ...], strength: Scalar, ramp: Callable, on: str) -> Tilt:

@@ -174,6 +174,17 @@ class Model(eqx.Module):
         """The model with whatever it chose from the pilot's population fixed as functions of time, or itself."""
         return self
 
+    # Runs beside a run --------------------------------------------------------------------------------------
+
+    def safe_run(
+        self, key: Key, grid: Array, num_particles: int, resample: Any, collect: Any, on_nan: str, checkpoint: Any
+    ) -> Any:
+        """The run with those beside it that measure what it cannot see; None where the model has none.
+
+        Arguments as in `run_smc`; `resample` is None where none was asked for.
+        """
+        return None
+
     # Facts ------------------------------------------------------------------------------------------------
 
     def chunked(self, chunk: int | None) -> Model:

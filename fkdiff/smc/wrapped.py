@@ -38,6 +38,10 @@ class Wrapped(Model):
         moved, increments, info = self.inner.move(key, self.inside(particles), log_weights, t0, t1)
         return self.around(moved, particles), increments, info
 
+    def safe_run(self, key, grid, num_particles, resample, collect, on_nan, checkpoint):
+        """The inner model's own would know nothing of what is around it."""
+        return
+
     def final(self, particles, t):
         return self.inner.final(self.inside(particles), t)
 

@@ -60,7 +60,8 @@ def sample(case: Case, setting: Setting, number: int) -> Outcome:
 
 def populations(key, case: Case, engine: Any) -> tuple[fk.SMCResult, tuple[float, float, bool], list[str]]:
     """One population, or several pooled: the result, log Z with its error, and what is doubtful."""
-    model, times, rule = case.model, case.times, fk.smc.adaptive(fk.smc.systematic, engine.resample_threshold)
+    model, times, share = case.model, case.times, engine.resample_threshold
+    rule = None if share is None else fk.smc.adaptive(fk.smc.systematic, share)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FkdiffWarning)
         if engine.num_populations == 1:

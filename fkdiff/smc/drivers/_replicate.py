@@ -24,7 +24,7 @@ from fkdiff.core import (
 )
 from fkdiff.core.host import intended_transfers
 from fkdiff.smc import arguments
-from fkdiff.smc.drivers.run import unchecked
+from fkdiff.smc.drivers.run import answered
 from fkdiff.smc.model import Model
 from fkdiff.smc.resamplers.resampling import ResampleFunction
 from fkdiff.smc.results._expectation import expectation
@@ -57,11 +57,14 @@ class Replicates(eqx.Module):
 
     @property
     def evidence(self) -> Estimate:
-        """log Z with the between-population error, by the delta method on the mean of the Ẑ_r."""
+        """log Z with the between-population error, by the delta method on the mean of the Ẑ_r, and the steps'."""
         n = self.num_populations
-        relative = n * normalized(self.runs.log_normalizer)  # Ẑ_r over their mean
-        variance = jnp.sum((relative - 1) ** 2) / (n - 1)
-        return Estimate(self.log_normalizer, jnp.sqrt(variance / n), n - 1)
+        shares = normalized(self.runs.log_normalizer)  # Ẑ_r over their sum
+        variance = jnp.sum((n * shares - 1) ** 2) / (n - 1)
+        # Every population takes the same steps, so that more of them do not make this error smaller.
+        steps = self.runs.info.step_error
+        of_steps = jnp.zeros((), variance.dtype) if steps is None else jnp.sum(shares * steps)
+        return Estimate(self.log_normalizer, jnp.hypot(jnp.sqrt(variance / n), of_steps), n - 1)
 
     @intended_transfers
     def expectation(self, f: Callable[[PyTree], PyTree], chunk: int | None = None) -> Any:
@@ -87,8 +90,13 @@ class Replicates(eqx.Module):
         shares = shares.astype(values.dtype)
         value = jnp.sum(shares * values, axis=0)
         variance = n / (n - 1) * jnp.sum((shares * (values - value[None])) ** 2, axis=0)
+        steps = None
+        if found.steps is not None:
+            bars = jnp.where(shares == 0, jnp.zeros_like(found.steps), found.steps)
+            steps = jnp.sum(shares * bars.astype(values.dtype), axis=0)
+            variance = variance + steps**2
         index = None if found.tail_index is None else jnp.nanmean(found.tail_index, axis=0)
-        return Estimate(value, jnp.sqrt(variance), n - 1, index, found.heavy)
+        return Estimate(value, jnp.sqrt(variance), n - 1, index, steps, found.heavy)
 
     def population(self, r: int) -> SMCResult:
         """The run of population r, from 0."""
@@ -156,6 +164,7 @@ def replicate(
     collect: Callable[..., Any] | None = None,
     on_nan: str = "error",
     checkpoint: int | None = None,
+    safety: bool = True,
 ) -> Replicates:
     """Runs `num_populations` independent populations, one after the other, compiled once.
 
@@ -174,6 +183,7 @@ def replicate(
         collect: As in `run_smc`.
         on_nan: As in `run_smc`.
         checkpoint: As in `run_smc`.
+        safety: As in `run_smc`, for each population.
 
     Returns:
         `Replicates`: `.evidence`, `.expectation(f)`, `.runs`. Memory: n final populations.
@@ -182,13 +192,13 @@ def replicate(
     num_populations = whole("num_populations", num_populations, 2, "for one population use run_smc")
     keys = particle_keys(run.key, num_populations)
     with enough_memory(f"num_particles={run.num_particles}"):
-        return Replicates(_run(keys, *run[1:], checkpoint_segments(checkpoint)))
+        return Replicates(_run(keys, *run[1:], checkpoint_segments(checkpoint), resample is not None, safety))
 
 
 @eqx.filter_jit
-def _run(keys, model, grid, num_particles, resample, collect, on_nan, checkpoint) -> SMCResult:
+def _run(keys, model, grid, num_particles, resample, collect, on_nan, checkpoint, given, safety) -> SMCResult:
     def one(key):
-        return unchecked(key, model, grid, num_particles, resample, collect, on_nan, checkpoint)
+        return answered(key, model, grid, num_particles, resample, collect, on_nan, checkpoint, given, safety)
 
     return jax.lax.map(one, keys)
 

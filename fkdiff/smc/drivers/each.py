@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from fkdiff.core import Array, Key, PyTree, one_key, particle_keys, require
 from fkdiff.smc import arguments
-from fkdiff.smc.drivers.run import unchecked
+from fkdiff.smc.drivers.run import answered
 from fkdiff.smc.model import Model
 from fkdiff.smc.resamplers.resampling import ResampleFunction
 from fkdiff.smc.results.result import SMCResult
@@ -28,6 +28,7 @@ def run_each(
     chunk: int | None = None,
     collect: Callable[..., Any] | None = None,
     on_nan: str = "error",
+    safety: bool = True,
 ) -> SMCResult:
     """The run of `build(condition)` for every row of `conditions`, each with an evidence of its own.
 
@@ -45,6 +46,7 @@ def run_each(
         chunk: As in `run_smc`.
         collect: As in `run_smc`.
         on_nan: As in `run_smc`.
+        safety: As in `run_smc`, for each population.
 
     Returns:
         `SMCResult` whose every array has a leading axis n; `jax.tree.map(lambda leaf: leaf[i], out)` is the run of
@@ -62,15 +64,17 @@ def run_each(
     arguments.check_functions(resample, collect)
     grid, num_particles = arguments.check_times(grid, None), arguments.check_count(num_particles)
     conditions, count = _batch(conditions)
-    return _run(particle_keys(key, count), build, conditions, grid, num_particles, resample, chunk, collect, on_nan)
+    options = grid, num_particles, resample, chunk, collect, on_nan
+    return _run(particle_keys(key, count), build, conditions, *options, safety)
 
 
 @eqx.filter_jit
-def _run(keys, build, conditions, grid, num_particles, resample, chunk, collect, on_nan) -> SMCResult:
+def _run(keys, build, conditions, grid, num_particles, resample, chunk, collect, on_nan, safety) -> SMCResult:
     def one(row):
         key, condition = row
         model = build(condition)
-        return unchecked(*arguments.checked(key, model, grid, num_particles, resample, chunk, collect, on_nan))
+        run = arguments.checked(key, model, grid, num_particles, resample, chunk, collect, on_nan)
+        return answered(*run, None, resample is not None, safety)
 
     return jax.lax.map(one, (keys, conditions))
 

@@ -16,6 +16,7 @@ from fkdiff.core.status import SENTENCES
 from fkdiff.smc import arguments
 from fkdiff.smc.drivers.run import observed
 from fkdiff.smc.model import Model, Pilot
+from fkdiff.smc.results.result import SMCInfo
 
 M = TypeVar("M", bound=Model)
 
@@ -49,8 +50,8 @@ def freeze(key: Key, model: M, grid: Array, num_particles: int = 1024) -> M:
     Cost: the pilot's run, and for a corrector one stage more per step.
     """
     run = arguments.checked(key, model, grid, num_particles)
-    pilot, status = _pilot(stream(run.key, Use.PROBE), *run[1:5])
-    known = concrete(status)
+    pilot, info = _pilot(stream(run.key, Use.PROBE), *run[1:5])
+    known = concrete(info.status)
     if known is not None and failed(int(known)):
         raise FkdiffError(f"the pilot run failed: {SENTENCES[Status(int(known))]}.")
     frozen = model.frozen(pilot)
@@ -58,12 +59,15 @@ def freeze(key: Key, model: M, grid: Array, num_particles: int = 1024) -> M:
     return frozen  # type: ignore[return-value]
 
 
-@eqx.filter_jit
-def _pilot(key: Key, model: Model, grid: Array, num_particles: int, resample) -> tuple[Pilot, Array]:
+def pilot_run(key: Key, model: Model, grid: Array, num_particles: int, resample) -> tuple[Pilot, SMCInfo]:
+    """A run, and what `Model.frozen` takes of it; without checks, for drivers that compile around it."""
     key_run, key_probe = jax.random.split(key)
 
     def look(particles, log_weights, t):
         return model.record(key_probe, particles, log_weights, t)
 
     out = observed(key_run, model, grid, num_particles, resample, look, "error")
-    return Pilot(grid, out.info.report, out.collected), out.info.status
+    return Pilot(grid, out.info.report, out.collected), out.info
+
+
+_pilot = eqx.filter_jit(pilot_run)

@@ -28,6 +28,7 @@ def run_smc(
     collect: Callable[..., Any] | None = None,
     on_nan: str = "error",
     checkpoint: int | None = None,
+    safety: bool = True,
 ) -> SMCResult:
     """Weighted particles of the law ∝ Γ_K and an unbiased estimate of its mass, exp(out.log_normalizer).
 
@@ -43,6 +44,10 @@ def run_smc(
         on_nan: "error" lets a NaN weight fail the run with its step, count and first index; "kill" gives it weight
             zero, counts it in `info.killed` and marks the result biased.
         checkpoint: Segments, about √K, that a derivative recomputes instead of keeping every step in memory.
+        safety: Whether the runs are made that measure what one run cannot see, where the model has them: for the flow
+            of a corrector a pilot for its control, plain draws of its models for the modes that control starves, and a
+            run of half the steps for the error of steps. They cost at most half as much again and take their particles
+            out of the N; `collect` sees the others. Without them `out` says that these errors were not measured.
 
     Returns:
         `SMCResult`. Call `fkdiff.check` on it: numerical failures ride in its status and never raise by themselves.
@@ -61,11 +66,23 @@ def run_smc(
     """
     run = arguments.checked(key, model, grid, num_particles, resample, chunk, collect, on_nan)
     with enough_memory(f"num_particles={run.num_particles}"):
-        return _run(*run, checkpoint_segments(checkpoint))
+        return _run(*run, checkpoint_segments(checkpoint), resample is not None, safety)
+
+
+def answered(key, model, grid, num_particles, resample, collect, on_nan, checkpoint, given, safety) -> SMCResult:
+    """`run_smc` without argument checks or compilation, for drivers that compile around it.
+
+    `given` says whether the resampler was asked for, rather than the default.
+    """
+    if safety:
+        out = model.safe_run(key, grid, num_particles, resample if given else None, collect, on_nan, checkpoint)
+        if out is not None:
+            return out
+    return unchecked(key, model, grid, num_particles, resample, collect, on_nan, checkpoint)
 
 
 def unchecked(key, model, grid, num_particles, resample, collect, on_nan, checkpoint=None) -> SMCResult:
-    """`run_smc` without argument checks or compilation, for drivers that compile around it."""
+    """One run of the engine, without the runs beside it."""
 
     def look(particles, log_weights, t):
         return None if collect is None else collect(model.extract(particles, t), log_weights, t)
@@ -88,4 +105,4 @@ def observed(key, model, grid, num_particles, resample, look, on_nan, checkpoint
     return engine.finish(model, state, grid, ess(first.log_weights), steps, resample, joined, on_nan)
 
 
-_run = eqx.filter_jit(unchecked)
+_run = eqx.filter_jit(answered)

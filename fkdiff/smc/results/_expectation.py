@@ -27,6 +27,7 @@ from fkdiff.core.host import intended_transfers
 from fkdiff.core.status import SENTENCES
 from fkdiff.smc.resamplers.ancestors import systematic_ancestors
 from fkdiff.smc.results.estimate import Estimate
+from fkdiff.smc.results.evidence import stratified_variance
 from fkdiff.smc.results.result import SMCResult
 from fkdiff.smc.results.tails import tail_index, threshold
 from fkdiff.smc.weights import normalized
@@ -64,8 +65,10 @@ def expectation(out: SMCResult, f: Callable[[PyTree], PyTree], chunk: int | None
     References: Lee and Whiteley (2018), eq. 9; Chan and Lai (2013), eq. 2.19; Olsson and Douc (2019) on its limits.
     """
     _one_result(out)
-    values = chunked_vmap(f, chunk_size(chunk))(out.particles)
-    return jax.tree.map(lambda leaf: _average(out, real_values(leaf)), values)
+    chunk = chunk_size(chunk)
+    populations = [out.particles] if out.pair is None else [out.particles, out.pair.fine, out.pair.coarse]
+    values = [jax.tree.map(real_values, chunked_vmap(f, chunk)(particles)) for particles in populations]
+    return jax.tree.map(lambda leaf, *sides: _average(out, leaf, sides), *values)
 
 
 def real_values(leaf: Any) -> Array:
@@ -76,8 +79,8 @@ def real_values(leaf: Any) -> Array:
     return leaf
 
 
-def _average(out: SMCResult, values: Array) -> Estimate:
-    """Σ W_i f_i of one array."""
+def _average(out: SMCResult, values: Array, sides: tuple[Array, ...]) -> Estimate:
+    """Σ W_i f_i of one array; `sides` are its values on the two populations of `out.pair`."""
     weights, info = normalized(out.log_weights), out.info
     count = weights.shape[0]
     if not jnp.issubdtype(values.dtype, jnp.floating) or values.dtype.itemsize < weights.dtype.itemsize:
@@ -91,7 +94,21 @@ def _average(out: SMCResult, values: Array) -> Estimate:
     inflated = (out.scheme == "multinomial") | (info.resamplings == 0)
     exponent = jnp.where(inflated, info.resamplings + 1, 0).astype(values.dtype)
     variance = (count / (count - 1)) ** exponent * jnp.sum(families**2, axis=0)
-    return Estimate(value, jnp.sqrt(variance), tail_index=tail_index(deviations), heavy=threshold(count))
+    if out.strata:
+        variance = jnp.where(info.resamplings == 0, stratified_variance(deviations, out.strata), variance)
+    index, steps = tail_index(deviations), None
+    if out.pair is not None:
+        fine, coarse = (_sum(normalized(w), v) for w, v in zip(out.pair.weights, sides, strict=True))
+        steps = out.pair.bar(fine, coarse).astype(variance.dtype)
+        variance = variance + steps**2
+    return Estimate(value, jnp.sqrt(variance), tail_index=index, steps=steps, heavy=threshold(count))
+
+
+def _sum(weights: Array, values: Array) -> Array:
+    """Σ W_i f_i, where f may be anything where no mass is."""
+    mass = weights.reshape((weights.shape[0],) + (1,) * (values.ndim - 1))
+    values = values.astype(jnp.promote_types(values.dtype, weights.dtype))
+    return jnp.sum(jnp.where(mass == 0, jnp.zeros_like(values), mass.astype(values.dtype) * values), axis=0)
 
 
 def _one_result(out: SMCResult) -> None:

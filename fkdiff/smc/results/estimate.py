@@ -21,6 +21,7 @@ class Estimate(eqx.Module):
         dof: Degrees of freedom behind the standard error (Student's t); None where they are many (normal).
         tail_index: k̂ of the largest terms of the average, shaped as `value`; None or NaN where it was not measured.
             Terms whose tail falls as x^{−1/k} have no variance from k = ½ on, and the error is then far too small.
+        steps: What the error of time steps adds, in the standard error already; None where it was not measured.
         heavy: The k̂ above which the error is doubted, by the number of terms.
     """
 
@@ -28,6 +29,7 @@ class Estimate(eqx.Module):
     standard_error: Array
     dof: Scalar = None
     tail_index: Scalar = None
+    steps: Scalar = None
     heavy: float = eqx.field(static=True, default=HEAVY)
 
     def problems(self) -> tuple[list[str], list[str]]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from fkdiff.core import Array
 from fkdiff.core.host import intended_transfers
-from fkdiff.smc.weights import ess, normalized
+from fkdiff.smc.weights import normalized
 
 if TYPE_CHECKING:
     from fkdiff.smc.results.result import SMCResult
@@ -21,12 +21,16 @@ class EvidenceError(NamedTuple):
     """The error of log Ẑ.
 
     Attributes:
-        standard_error: √V.
-        is_lower_bound: Whether √V only bounds the error from below.
+        standard_error: √(V + b²): of sampling and of steps together, one sigma.
+        is_lower_bound: Whether √V only bounds the error of sampling from below.
+        sampling: √V.
+        steps: b, what the steps may add, from a run of half the steps; None where it was not measured.
     """
 
     standard_error: Array
     is_lower_bound: Array
+    sampling: Array
+    steps: Array | None = None
 
 
 def ancestor_weights(out: SMCResult) -> Array:
@@ -52,15 +56,25 @@ def relative_variance(out: SMCResult) -> Array:
     References: Lee and Whiteley (2018), eq. 9; Chan and Lai (2013), eq. 2.19.
     """
     shares = ancestor_weights(out)
-    count = shares.shape[0]
+    count = out.strata[0] if out.strata else shares.shape[0]
     squares, resamplings = jnp.sum(shares**2), out.info.resamplings
     if out.scheme == "multinomial":
         factor = (count / (count - 1)) ** (resamplings + 1).astype(shares.dtype)
         lineage = 1 - factor * (1 - squares)
     else:
         lineage = squares - 1 / count
-    independent = (count / ess(out.log_weights) - 1) / (count - 1)
+    independent = stratified_variance(normalized(out.log_weights), out.strata)
     return jnp.where(resamplings > 0, lineage, independent)
+
+
+def stratified_variance(contributions: Array, strata: tuple[int, ...]) -> Array:
+    """The variance of a sum of independent contributions, (N, …) -> (…), n_g of each rule g: Σ_g n_g² Var_g / n_g."""
+    total, start = jnp.zeros(contributions.shape[1:], contributions.dtype), 0
+    for size in strata or (contributions.shape[0],):
+        some = contributions[start : start + size]
+        start += size
+        total = total + jnp.sum((some - jnp.mean(some, axis=0, keepdims=True)) ** 2, axis=0) * size / max(size - 1, 1)
+    return total
 
 
 @intended_transfers
@@ -88,7 +102,7 @@ def lineage_inflation(out: SMCResult) -> Array:
 
 @intended_transfers
 def log_normalizer_error(out: SMCResult) -> EvidenceError:
-    """√V, the standard error of log Ẑ to first order.
+    """The standard error of log Ẑ: √V of sampling, to first order, and of the steps where it was measured.
 
     It is a lower bound when fewer than 20 ancestors survive or V > 0.3: a genealogy that has forgotten its start
     cannot tell how uncertain that start was, nor can that of particles which are mixtures. Control couples the
@@ -99,4 +113,5 @@ def log_normalizer_error(out: SMCResult) -> EvidenceError:
     doubtful = (survivors < min(FEW_ANCESTORS, count)) | (variance > LARGE_VARIANCE) | (variance < 0)
     # A mixture of many particles has no one ancestor: its families are those of the largest shares.
     doubtful = doubtful | ((out.scheme == "transport") & (out.info.resamplings > 0))
-    return EvidenceError(jnp.sqrt(jnp.maximum(variance, 0.0)), doubtful)
+    sampling, steps = jnp.sqrt(jnp.maximum(variance, 0.0)), out.info.step_error
+    return EvidenceError(sampling if steps is None else jnp.hypot(sampling, steps), doubtful, sampling, steps)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from fkdiff.core import Array, PyTree
 from fkdiff.core.host import intended_transfers
 from fkdiff.smc.results import health, saving
+from fkdiff.smc.results.pair import Pair
 
 
 class SMCInfo(eqx.Module):
@@ -31,6 +32,10 @@ class SMCInfo(eqx.Module):
         bad_index: The first of them.
         killed: NaN weights set to zero under `on_nan="kill"`; the result is biased if it is not 0.
         report: What the model reported of every step, stacked, (K, …); None if it reports nothing.
+        step_error: What the steps may add to the error of log Ẑ, from a run of half the steps; None: not measured.
+        missing: The share of the target where the particles alone should be too few to be met; None: not measured.
+        tail: k̂, the tail index of p̃/q over plain draws of the models; above 0.7 they do not reach all of the target
+            either. None: not measured.
     """
 
     times: Array
@@ -47,6 +52,9 @@ class SMCInfo(eqx.Module):
     bad_index: Array
     killed: Array
     report: Any = None
+    step_error: Array | None = None
+    missing: Array | None = None
+    tail: Array | None = None
 
     @property
     def R(self) -> Array:
@@ -73,6 +81,8 @@ class SMCResult(eqx.Module):
         info: `SMCInfo`.
         collected: What `collect` returned, stacked over the K + 1 times, or None.
         scheme: Family of the resampler, which decides the formula of the evidence's error.
+        pair: Populations in all and in half the steps, for the error of steps in averages; None: not measured.
+        strata: Numbers of particles that were drawn by one rule each, in their order; () where one rule drew all.
     """
 
     particles: PyTree
@@ -81,6 +91,8 @@ class SMCResult(eqx.Module):
     info: SMCInfo
     collected: Any = None
     scheme: str = eqx.field(static=True, default="other")
+    pair: Pair | None = None
+    strata: tuple[int, ...] = eqx.field(static=True, default=())
 
     @intended_transfers
     def problems(self) -> tuple[list[str], list[str]]:
@@ -98,7 +110,11 @@ class SMCResult(eqx.Module):
         Raises:
             FkdiffError: The file is missing, damaged, or not a result.
         """
-        return saving.load(path, lambda info, **fields: SMCResult(info=SMCInfo(**info), **fields))
+
+        def make(info, pair=None, **fields):
+            return SMCResult(info=SMCInfo(**info), pair=None if pair is None else Pair(**pair), **fields)
+
+        return saving.load(path, make)
 
     @intended_transfers
     def __repr__(self) -> str:

@@ -45,7 +45,7 @@ def save(out: SMCResult, path: str | os.PathLike) -> None:
         index.append({"path": steps, "dtype": array.dtype.name})
         # Types that NumPy's format does not know (bfloat16) travel as their bits.
         arrays[f"leaf_{len(index) - 1}"] = array.view(f"u{array.itemsize}") if array.dtype.kind == "V" else array
-    header = json.dumps({"format": FORMAT, "scheme": out.scheme, "leaves": index})
+    header = json.dumps({"format": FORMAT, "scheme": out.scheme, "strata": out.strata, "leaves": index})
     arrays["index"] = np.frombuffer(header.encode(), np.uint8)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
@@ -75,7 +75,8 @@ def load(path: str | os.PathLike, make: Callable[..., SMCResult]) -> SMCResult:
             dtype = jnp.dtype(entry["dtype"])
             root = _graft(root, entry["path"], jnp.asarray(array.view(dtype) if array.dtype != dtype else array))
         fields = {name: _lists(tree) for name, tree in root.items()}
-        return _whole(make(scheme=str(header["scheme"]), **fields))
+        strata = tuple(int(size) for size in header.get("strata", ()))
+        return _whole(make(scheme=str(header["scheme"]), strata=strata, **fields))
     except FileNotFoundError:
         raise FkdiffError(f"no result at {str(path)!r}; give the path of a file that out.save wrote.") from None
     except (
