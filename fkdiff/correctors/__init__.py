@@ -15,6 +15,8 @@ from which the velocity u and the weight rate g follow by one formula, never typ
 - `steps`: euler, heun, rk4, exponential
 - `refresh`: Langevin moves that separate duplicates after a resampling
 - `population`: `Corrector`: the pieces as one population model
+- `partition`: particles and plain draws of the models as one weighted population
+- `safety`: the runs beside a run, which measure what it cannot see
 - `finite`: `finite_steps`: exact weights at any number of steps, where densities are known
 - `witness`: `witness`: what points from elsewhere would weigh: the search for modes that a run has missed
 """
