@@ -163,8 +163,8 @@ class WeightedSDE(eqx.Module):
             step: "heun" (second order, the default), "euler", "rk4" (noise 0 only) or "exponential" (for noise > 0
                 on one shared path).
             noise: ν ≥ 0 in ε = νκ; 0 is the deterministic flow, 1 the reverse SDE. Default: `self.noise`. The flow
-                needs the fewest steps; where the error bar matters take 1.0 with "heun": particles then reach tails
-                that the flow may leave empty, and intervals cover.
+                needs the fewest steps, and alone has the runs beside it that measure the steps and fill in missed
+                modes. With noise particles reach tails by themselves, and intervals hold sampling alone.
             control: True for "score" ("score+reward" when tilted), False for "none", or a rung of the ladder
                 "none", "affine", "score", "score+reward".
             divergence: "exact" (d jvps per model), "probe" (one fresh Rademacher jvp), or "auto": exact up to d = 4.
@@ -174,7 +174,7 @@ class WeightedSDE(eqx.Module):
             chunk: Particles per model call, to bound memory.
 
         Gradients: pathwise through positions and weights, with θ held fixed: right in the limit of fine steps, and off
-        by the step's own error otherwise. With `fkdiff.correctors.freeze` they are those of what is returned.
+        by the step's own error otherwise. With `fkdiff.smc.freeze` they are those of what is returned.
 
         Raises:
             FkdiffError: The exponents define no target, or the options cannot hold together.
