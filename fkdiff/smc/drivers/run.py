@@ -46,7 +46,7 @@ def run_smc(
         checkpoint: Segments, about √K, that a derivative recomputes instead of keeping every step in memory.
         safety: Whether the runs are made that measure what one run cannot see, where the model has them: for the flow
             of a corrector a pilot for its control, plain draws of its models for the modes that control starves, and a
-            run of half the steps for the error of steps. They cost at most half as much again and take their particles
+            run of half the steps for the error of steps. They cost a third more with "heun" and take their particles
             out of the N; `collect` sees the others. Without them `out` says that these errors were not measured.
 
     Returns:
