@@ -83,8 +83,7 @@ def _average(out: SMCResult, values: Array, sides: tuple[Array, ...]) -> Estimat
     """Σ W_i f_i of one array; `sides` are its values on the two populations of `out.pair`."""
     weights, info = normalized(out.log_weights), out.info
     count = weights.shape[0]
-    if not jnp.issubdtype(values.dtype, jnp.floating) or values.dtype.itemsize < weights.dtype.itemsize:
-        values = values.astype(weights.dtype)
+    values = _wide(values, weights)
     mass = weights.reshape((count,) + (1,) * (values.ndim - 1)).astype(values.dtype)
     # 0 · NaN is NaN: f may be anything where no mass is.
     values = jnp.where(mass == 0, jnp.zeros_like(values), values)
@@ -104,10 +103,16 @@ def _average(out: SMCResult, values: Array, sides: tuple[Array, ...]) -> Estimat
     return Estimate(value, jnp.sqrt(variance), tail_index=index, steps=steps, heavy=threshold(count))
 
 
+def _wide(values: Array, weights: Array) -> Array:
+    """Floating numbers at least as precise as the weights."""
+    fine = jnp.issubdtype(values.dtype, jnp.floating) and values.dtype.itemsize >= weights.dtype.itemsize
+    return values if fine else values.astype(weights.dtype)
+
+
 def _sum(weights: Array, values: Array) -> Array:
     """Σ W_i f_i, where f may be anything where no mass is."""
     mass = weights.reshape((weights.shape[0],) + (1,) * (values.ndim - 1))
-    values = values.astype(jnp.promote_types(values.dtype, weights.dtype))
+    values = _wide(values, weights)
     return jnp.sum(jnp.where(mass == 0, jnp.zeros_like(values), mass.astype(values.dtype) * values), axis=0)
 
 
