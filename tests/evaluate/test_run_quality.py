@@ -53,7 +53,7 @@ def test_classes_count_by_their_shares():
     run = LoadedRun(apply, {"w": jnp.zeros(())}, form, config, 0, 2, "")
     labels = (np.arange(400) % 10 == 0).astype(np.int32)
     noise = np.random.default_rng(0).normal(size=(400, 2))
-    examples = np.where(labels[:, None], [3.0, 0.0, *noise], 0.05 * noise).astype(np.float32)
+    examples = np.where(labels[:, None], np.array([3.0, 0.0]) + noise, 0.05 * noise).astype(np.float32)
     data = Dataset(jnp.asarray(examples), jnp.asarray(labels))
     value, error, count = bits_of(jax.random.key(0), run, data, 64, "exact")
     last = float(form.path.sigma(form.path.t_max) / form.path.alpha(form.path.t_max))
