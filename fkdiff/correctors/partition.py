@@ -154,7 +154,7 @@ def journeys(keys: Key, model, x: Array, log_weights: Array, times: Array, lengt
 
     Gradients: none; everything is stopped.
     """
-    model, x, log_weights, times = _stopped((model, x, log_weights, times))
+    model, x, log_weights, times = stopped((model, x, log_weights, times))
 
     def group(job):
         key, x, log_weights, times, length = job
@@ -173,7 +173,8 @@ def journeys(keys: Key, model, x: Array, log_weights: Array, times: Array, lengt
     return jax.lax.map(group, (keys, x, log_weights, times, lengths))
 
 
-def _stopped(tree):
+def stopped(tree):
+    """The tree without derivatives."""
     arrays, rest = eqx.partition(tree, eqx.is_inexact_array)
     return eqx.combine(jax.lax.stop_gradient(arrays), rest)
 

@@ -211,7 +211,7 @@ class Corrector(Model):
 
     def safe_run(self, key, grid, num_particles, resample, collect, on_nan, checkpoint):
         """The run whose control comes from a pilot, beside plain draws and a run of half the steps; see `safety`."""
-        if not safety.measurable(self, num_particles, grid.shape[0] - 1):
+        if not safety.measurable(self, grid, num_particles):
             return None
         return safety.run(self, key, grid, num_particles, resample, collect, on_nan, checkpoint)
 

@@ -19,13 +19,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fkdiff.core import Array, Key, Status, chunked_vmap, take, worst
+from fkdiff.core import Array, Key, Status, chunked_vmap, concrete, take, worst
 from fkdiff.core.keys import Use, stream
 from fkdiff.correctors import partition
 from fkdiff.correctors.steps import STAGES, Densities
 from fkdiff.smc import engine
 from fkdiff.smc.drivers.pilot import pilot_run
 from fkdiff.smc.drivers.run import unchecked
+from fkdiff.smc.model import SLACK
 from fkdiff.smc.resamplers import adaptive, systematic
 from fkdiff.smc.results.pair import Pair
 from fkdiff.smc.results.result import SMCResult
@@ -53,10 +54,20 @@ class Particles(NamedTuple):
     log_ratios: Array
 
 
-def measurable(model, num_particles: int, steps: int) -> bool:
-    """Whether the runs beside can be made: enough particles and steps, a flow, and models whose densities are known."""
+def measurable(model, grid: Array, num_particles: int) -> bool:
+    """Whether the runs beside can be made.
+
+    They need enough particles and steps, a flow, models whose densities are known or carried along, and a grid from the
+    start, where plain draws begin.
+    """
     known = model.target.normalized or model.control.startswith("score")
-    return model.deterministic and known and num_particles >= LEAST and steps >= 4
+    enough = num_particles >= LEAST and grid.shape[0] > 4
+    return model.deterministic and known and enough and not (concrete(_late(model, grid)) or False)
+
+
+def _late(model, grid: Array) -> Array:
+    """Whether the grid begins after the start."""
+    return grid[0] > model.time_range[0] + SLACK
 
 
 def run(model, key: Key, grid: Array, num_particles: int, resample, collect, on_nan: str, checkpoint) -> SMCResult:
@@ -69,7 +80,7 @@ def run(model, key: Key, grid: Array, num_particles: int, resample, collect, on_
 
     rule = resample or adaptive(systematic, LAST_RESORT)
     out = unchecked(key, model, grid, count, rule, collect, on_nan, checkpoint)
-    alone = out.info.resamplings == 0
+    alone = (out.info.resamplings == 0) & ~_late(model, grid)
     first = engine.init(key, model, count, grid[0])
     particles = _arrived(model, grid, first.particles, out)
     drawn = partition.draws(key_draws, model, grid, num)
@@ -82,6 +93,7 @@ def run(model, key: Key, grid: Array, num_particles: int, resample, collect, on_
     log_normalizer = jax.nn.logsumexp(log_weights)
     pair, step_error = _paired(model, mixture, fine, coarse, log_draws)
     missing, tail = _unseen(excess - log_normalizer, ratios, mixture)
+    missing = jnp.where(_late(model, grid), jnp.nan, missing)  # the draws are then of nothing
     evaluations, jvps = _cost(model, out.info, pilot, num, grid.shape[0] - 1, num_particles)
     info = dataclasses.replace(
         out.info,
@@ -145,8 +157,8 @@ def _controlled(key: Key, model, grid: Array, num_particles: int):
     """The model under the control of a pilot, told to carry densities where they are not known, and the pilot."""
     found = _Pilot()
     if model.control != "none" and model.schedule is None:
-        pilot, info = pilot_run(key, model, grid, num_particles, adaptive(systematic, 0.5))
-        model = model.frozen(jax.lax.stop_gradient(pilot))
+        pilot, info = pilot_run(key, *partition.stopped((model, grid)), num_particles, adaptive(systematic, 0.5))
+        model = model.frozen(pilot)
         evaluations, jvps = model.stage_cost()
         times = grid.shape[0]  # a look at the population at every time, beside the run
         found = _Pilot(info.evaluations + times * evaluations, info.jvps + times * jvps, info.status)

@@ -205,6 +205,7 @@ def test_what_was_not_measured_is_printed_so(sixteen):
     assert (bare.info.step_error, bare.info.missing, bare.pair, bare.strata) == (None, None, None, ())
     # Too few particles or steps, noise, and densities that nobody knows: nothing can be measured beside such a run.
     assert model.safe_run(jax.random.key(0), grid, 32, None, None, "error", None) is None
+    assert model.safe_run(jax.random.key(0), grid[4:], 512, None, None, "error", None) is None
     for other in (
         fkc.anneal(RIDGE, 4.0).feynman_kac(noise=1.0),
         fkc.anneal(nameless(RIDGE), 4.0).feynman_kac(control=False),
@@ -239,6 +240,19 @@ def test_a_resampled_population_keeps_its_weights_and_the_draws_only_tell():
     assert np.isfinite(float(smc.log_normalizer_error(out).standard_error))
 
 
+@pytest.mark.slow
+def test_a_grid_that_begins_late_leaves_the_draws_out():
+    """Where densities are known a run may begin anywhere; plain draws begin at the start alone."""
+    grid = fk.grid(24, PATH)[6:]
+    out = fk.run_smc(jax.random.key(2), fkc.anneal(RIDGE, 2.0).feynman_kac(), grid, 1024)
+    assert np.all(np.asarray(out.log_weights[896:]) == -np.inf)
+    assert np.isnan(float(out.info.missing))
+    assert "not measured" in str(out)
+    wide = np.asarray(PATH.alpha(PATH.t_max) ** 2 * jnp.array([0.01, 0.3, 1.5]) + PATH.sigma(PATH.t_max) ** 2, float)
+    exact = float(np.sum(-0.5 * np.log(2 * np.pi * wide) - 0.5 * np.log(2.0)))
+    assert abs(float(out.log_normalizer) - exact) <= 4 * float(smc.log_normalizer_error(out).standard_error) + 0.01
+
+
 def test_a_saved_result_keeps_its_bars(sixteen, tmp_path):
     sixteen.save(tmp_path / "out.npz")
     back = smc.SMCResult.load(tmp_path / "out.npz")
@@ -266,7 +280,8 @@ def test_the_derivative_of_the_estimate_is_that_of_log_z():
     grid = fk.grid(64, PATH)
 
     def value(beta):
-        return fk.run_smc(jax.random.key(1), fkc.anneal(PAIR, beta).feynman_kac(), grid, 4096).log_normalizer
+        model = fkc.anneal(PAIR, beta).feynman_kac(refresh=0)
+        return fk.run_smc(jax.random.key(1), model, grid, 4096, resample=smc.never).log_normalizer
 
     slope = float(jax.jit(jax.grad(value))(2.0))
     q = density(ROWS)

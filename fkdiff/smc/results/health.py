@@ -105,7 +105,7 @@ def _doubts(out: SMCResult) -> list[str]:
             "not have settled and the error is too small; use more steps, a richer control basis or more particles; "
             "see SYMPTOMS.md#collapsed-weights"
         )
-    if info.missing is not None and int(info.resamplings) > 0 and not float(info.missing) <= MISSING:
+    if info.missing is not None and int(info.resamplings) > 0 and float(info.missing) > MISSING:
         doubts.append(
             f"{float(info.missing):.0%} of the target, as plain draws of the models see it, lies where hardly any "
             "particle can have come: a mode may have been missed; use more particles or independent populations; see "
@@ -161,7 +161,7 @@ def _of_steps(error: EvidenceError) -> str:
 
 def _of_modes(out: SMCResult) -> str:
     info = out.info
-    if info.missing is None or info.tail is None:
+    if info.missing is None or info.tail is None or np.isnan(info.missing):
         return "not measured: what no particle has met is not seen"
     found = f"{float(info.missing):.1%} of the target lies where particles alone are too few"
     found += ", filled by plain draws" if int(info.resamplings) == 0 else ""
