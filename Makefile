@@ -20,7 +20,7 @@ $(READY): requirements.lock pyproject.toml
 demo: setup
 	$(BIN)/python scripts/demo.py
 
-# The fast tier: under ten minutes on two cores.
+# The fast tier: half an hour on two cores.
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 

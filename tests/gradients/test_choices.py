@@ -181,7 +181,7 @@ def kinds(theta, phi):
     }
 
 
-@pytest.mark.parametrize("kind", ["chains", "run", "replicates"])
+@pytest.mark.parametrize("kind", ["run", *(pytest.param(k, marks=pytest.mark.slow) for k in ("chains", "replicates"))])
 def test_the_identities_have_right_derivatives(kind):
     theta, phi = 1.5, 0.6
     draws, at = kinds(theta, phi)[kind], (jnp.float32(theta), jnp.float32(phi))

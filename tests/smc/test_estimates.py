@@ -69,6 +69,7 @@ def test_the_shape_of_pareto_excesses(shape):
     assert found.std() <= 0.25
 
 
+@pytest.mark.slow
 def test_heavy_averages_are_doubted_and_light_ones_are_not():
     """exp(c x²) under N(0, ½) has a tail index of c: for c = 0.9 intervals hold less than half."""
     out = [exact_draws(1024, seed) for seed in range(20)]

@@ -108,6 +108,7 @@ def test_an_adaptive_ramp_rises_as_far_as_the_ess_allows_for_rewards_of_any_size
     assert abs(w.sum() ** 2 / (w**2).sum() / 300 - 0.9) <= 1e-3
 
 
+@pytest.mark.slow
 def test_an_adaptive_ramp_is_exactly_unbiased():
     """Three particles, resampled at every step, a ramp that truly varies: E Ẑ = Z within 0.3 %."""
     # A reward that adds to the spread of the chain's own potential: one that undoes it lets the ramp rise at once.
@@ -217,6 +218,7 @@ def slope(x):
     return 1.5 * x[0]
 
 
+@pytest.mark.slow
 def test_rejuvenating_first_and_rewarding_first_are_the_same_run():
     base, rule = TARGET.feynman_kac(refresh=0), smc.adaptive(smc.systematic, 0.98)
     first = smc.rewarded(smc.rejuvenated(base, kernel, num_moves=2), slope)
@@ -255,6 +257,7 @@ def test_a_potential_computed_anew_after_a_move_is_seen():
     assert abs(found[1] - truth) >= 0.2
 
 
+@pytest.mark.slow
 def test_freezing_fixes_control_and_ramp_together():
     """The pilot is that of the model as composed; what comes back looks at no population."""
     model = smc.rewarded(TARGET.feynman_kac(noise=1.0), slope, smc.adaptive_ramp(0.97))

@@ -138,6 +138,7 @@ def still(params, x, t, cond=None, **options):
     return params * jnp.ones_like(x)
 
 
+@pytest.mark.slow
 def test_held_out_pairs_are_chosen_from_as_many_as_in_training():
     """The squared length of paths, whatever the number of held-out rows; SciPy's assignment is the oracle."""
     config = changed(
@@ -187,6 +188,7 @@ def test_no_held_out_row_is_tied_to_its_time():
     assert abs(found - truth) <= 0.02  # tied to their times they score 0.42
 
 
+@pytest.mark.slow
 def test_averages_of_every_length_follow_their_recursions():
     config = changed(optim={"more_ema_decays": [0.5, 0.99]})
     apply, params, form, batch = ready(config)
