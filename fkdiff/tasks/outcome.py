@@ -60,17 +60,19 @@ def sample(case: Case, setting: Setting, number: int) -> Outcome:
 
 def populations(key, case: Case, engine: Any) -> tuple[fk.SMCResult, tuple[float, float, bool], list[str]]:
     """One population, or several pooled: the result, log Z with its error, and what is doubtful."""
-    model, times, share = case.model, case.times, engine.resample_threshold
-    rule = None if share is None else fk.smc.adaptive(fk.smc.systematic, share)
+    # Learned models of pictures need resampling early, where the runs beside a run could not fill anything in.
+    model, times, rule = case.model, case.times, fk.smc.adaptive(fk.smc.systematic, engine.resample_threshold)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FkdiffWarning)
         if engine.num_populations == 1:
-            out = fk.check(fk.run_smc(key, model, times, engine.num_particles, resample=rule))
+            out = fk.check(fk.run_smc(key, model, times, engine.num_particles, resample=rule, safety=False))
             error = fk.smc.log_normalizer_error(out)
             found = out, (float(out.log_normalizer), float(error.standard_error), bool(error.is_lower_bound))
         else:
             many = fk.check(
-                fk.replicate(key, engine.num_populations, model, times, engine.num_particles, resample=rule)
+                fk.replicate(
+                    key, engine.num_populations, model, times, engine.num_particles, resample=rule, safety=False
+                )
             )
             evidence = many.evidence
             found = _pooled(many), (float(evidence.value), float(evidence.standard_error), False)

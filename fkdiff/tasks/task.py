@@ -29,7 +29,7 @@ class Engine(Section):
     """How many particles there are and when they are resampled; see `fkdiff.run_smc`."""
 
     num_particles: Count = 512
-    resample_threshold: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None  # as run_smc has it
+    resample_threshold: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.5
     num_populations: Annotated[int, Field(ge=1, le=1024)] = 1
 
 
