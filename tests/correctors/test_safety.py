@@ -206,6 +206,8 @@ def test_what_was_not_measured_is_printed_so(sixteen):
     # Too few particles or steps, noise, and densities that nobody knows: nothing can be measured beside such a run.
     assert model.safe_run(jax.random.key(0), grid, 32, None, None, "error", None) is None
     assert model.safe_run(jax.random.key(0), grid[4:], 512, None, None, "error", None) is None
+    wide = fkc.anneal(fk.targets.gaussian(jnp.zeros(17), 1.0).predictor(PATH), 2.0).feynman_kac()
+    assert wide.safe_run(jax.random.key(0), grid, 512, None, None, "error", None) is None
     for other in (
         fkc.anneal(RIDGE, 4.0).feynman_kac(noise=1.0),
         fkc.anneal(nameless(RIDGE), 4.0).feynman_kac(control=False),

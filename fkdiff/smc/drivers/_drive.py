@@ -33,7 +33,7 @@ def drive(
     on_nan: str = "error",
     show: bool = True,
 ) -> SMCResult:
-    """`run_smc` from the host, one compiled step at a time: the same law, keys and result.
+    """`run_smc` from the host, one compiled step at a time: the same law, keys and result as with `safety=False`.
 
     Args:
         key: One typed key.

@@ -45,9 +45,10 @@ def run_smc(
             zero, counts it in `info.killed` and marks the result biased.
         checkpoint: Segments, about √K, that a derivative recomputes instead of keeping every step in memory.
         safety: Whether the runs are made that measure what one run cannot see, where the model has them: for the flow
-            of a corrector a pilot for its control, plain draws of its models for the modes that control starves, and a
-            run of half the steps for the error of steps. They cost a third more with "heun" and take their particles
-            out of the N; `collect` sees the others. Without them `out` says that these errors were not measured.
+            of a corrector in up to 16 dimensions a pilot for its control, plain draws of its models for the modes that
+            control starves, and a run of half the steps for the error of steps. They cost a third more with "heun" and
+            take their particles out of the N; `collect` sees the others. Without them `out` says that these errors were
+            not measured.
 
     Returns:
         `SMCResult`. Call `fkdiff.check` on it: numerical failures ride in its status and never raise by themselves.
